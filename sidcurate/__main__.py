@@ -1,0 +1,5 @@
+"""`python -m sidcurate` is `sidcurate`."""
+
+from sidcurate.cli import main
+
+main()

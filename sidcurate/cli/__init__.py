@@ -1,0 +1,53 @@
+"""The command line: one thin verb a file, loaded only when it is asked for.
+
+A verb parses, calls one function, prints, sets the exit code: 0 clean, 1 findings of severity error, 2 usage, 3 some
+inputs could not be read, 4 environment, 5 integrity. Results go to stdout, progress and talk to stderr.
+"""
+
+import importlib
+import signal
+from typing import Any
+
+import click
+
+from sidcurate import __version__
+from sidcurate.errors import SidcurateError
+
+# In the order in which a person meets them.
+VERBS = ("ingest", "pair", "validate", "split", "finetune", "evaluate", "report", "rules", "schema", "simulate", "demo")
+
+
+INTERRUPTED = 128 + signal.SIGINT
+
+
+class Verbs(click.Group):
+    """A group whose verbs live in modules of their own name, and whose errors are one message, never a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs in the order of use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb, importing its module."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"sidcurate.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
+        """Run a verb; turn an error of ours into its message and exit code."""
+        try:
+            return super().invoke(ctx)
+        except SidcurateError as error:
+            click.echo(f"sidcurate: {error}", err=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("sidcurate: interrupted; what was committed stays", err=True)
+            ctx.exit(INTERRUPTED)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sidcurate")
+def main() -> None:
+    """Curate raw pairs of a camera, and fine-tune a See-in-the-Dark network on those that hold up."""

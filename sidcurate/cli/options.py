@@ -1,0 +1,56 @@
+"""Options that several verbs share, defined once."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from sidcurate.ingest import PairingRules
+
+manifests_option = click.option(
+    "--manifests",
+    "manifests_root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("manifests"),
+    show_default=True,
+    help="Folder that holds one manifest a device.",
+)
+device_option = click.option("--device", required=True, help="Slug of the camera, as `ingest` named it.")
+format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="How to print the result on stdout.",
+)
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]"
+)
+dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+pairs_option = click.option(
+    "--pairs",
+    "pairs_csv",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="CSV with short,long (and scene_id): these are the pairs, and no others.",
+)
+scene_gap_option = click.option(
+    "--scene-gap",
+    "scene_gap_s",
+    type=click.FloatRange(min=0),
+    default=None,
+    help="Seconds between two frames that part two scenes.  [default: 60]",
+)
+
+
+def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "PairingRules | None":
+    """Return the pairing that the options ask for; None when they ask for nothing."""
+    from sidcurate.ingest import PairingRules
+    from sidcurate.pairing import DEFAULT_SCENE_GAP_S, read_told_pairs
+
+    if pairs_csv is None and scene_gap_s is None:
+        return None
+    told = read_told_pairs(pairs_csv) if pairs_csv else None
+    return PairingRules(DEFAULT_SCENE_GAP_S if scene_gap_s is None else scene_gap_s, told)

@@ -1,0 +1,37 @@
+"""`sidcurate pair`: pair the captures of a manifest anew, from a CSV or by another time gap."""
+
+from pathlib import Path
+
+import click
+
+from sidcurate.cli.console import say
+from sidcurate.cli.options import (
+    device_option,
+    dry_run_option,
+    manifests_option,
+    pairing_rules,
+    pairs_option,
+    scene_gap_option,
+)
+
+
+@click.command(short_help="Pair the captures anew, without reading a raw.")
+@device_option
+@manifests_option
+@pairs_option
+@scene_gap_option
+@dry_run_option
+def command(
+    device: str, manifests_root: Path, pairs_csv: Path | None, scene_gap_s: float | None, dry_run: bool
+) -> None:
+    """Pair the captures of a manifest anew and say why each pair is one, and each other capture none."""
+    from sidcurate import manifests
+    from sidcurate.ingest import PairingRules, pair_again
+
+    rules = pairing_rules(pairs_csv, scene_gap_s) or PairingRules()
+    paired = pair_again(manifests.find(manifests_root, device), rules, dry_run=dry_run)
+    for row in paired.pairs:
+        click.echo(f"{row.pair_id}: {row.short_path} with {row.long_path}, {row.reason}")
+    for left in paired.unpaired:
+        click.echo(f"unpaired {left.path}: {left.reason}")
+    say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {device}")

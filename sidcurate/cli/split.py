@@ -1,0 +1,57 @@
+"""`sidcurate split`: train, val and test by scene."""
+
+from pathlib import Path
+
+import click
+
+from sidcurate.cli.console import say
+from sidcurate.cli.options import device_option, dry_run_option, manifests_option
+
+
+@click.command(short_help="Divide the scenes into train, val and test.")
+@device_option
+@manifests_option
+@click.option("--train", type=click.IntRange(min=0), default=None, help="Training scenes.  [default: the rest]")
+@click.option("--val", type=click.IntRange(min=0), default=None, help="Validation scenes.  [default: about 10 %]")
+@click.option(
+    "--test", type=click.IntRange(min=0), default=None, help="Test scenes.  [default: 20 %, five if it can be]"
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws another division.")
+@click.option(
+    "--labels",
+    "labels_csv",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="CSV with scene_id,label: every part gets an equal share of each label.",
+)
+@dry_run_option
+def command(
+    device: str,
+    manifests_root: Path,
+    train: int | None,
+    val: int | None,
+    test: int | None,
+    seed: int,
+    labels_csv: Path | None,
+    dry_run: bool,
+) -> None:
+    """Divide the scenes by the hash of their name and the seed: the same on every machine, in every order.
+
+    Scenes that `validate` keeps out as a whole get no part. Counts that leave scenes over, such as --train 10 --test
+    10, select a subset. The findings are stale afterwards: validate again.
+    """
+    from sidcurate import manifests, splits, verdicts
+    from sidcurate.schemas import Pair
+
+    manifest = manifests.load(manifests.find(manifests_root, device))
+    scenes = {pair.scene_id for pair in verdicts.usable_pairs(manifest)}
+    counts = splits.counts(len(scenes), train=train, val=val, test=test)
+    labels = splits.read_labels(labels_csv) if labels_csv else None
+    parts = splits.assign(scenes, counts, seed=seed, labels=labels)
+    for scene, part in sorted(parts.items(), key=lambda item: (item[1], item[0])):
+        click.echo(f"{part}\t{scene}")
+    if dry_run:
+        say("dry run: nothing was written")
+        return
+    manifests.save(manifest.directory, {Pair: splits.apply(manifest.pairs, parts)})
+    say(f"next: sidcurate validate --device {device}")

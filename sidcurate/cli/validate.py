@@ -1,0 +1,192 @@
+"""`sidcurate validate`: judge manifests by the rules, show what is wrong, and keep the findings."""
+
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sidcurate.cli.config import standard
+from sidcurate.cli.console import progress, say
+from sidcurate.cli.options import dry_run_option, format_option, manifests_option
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from sidcurate.files import Look
+    from sidcurate.schemas import Capture, Finding
+    from sidcurate.validation import Standard, Verdict
+
+ERRORS_FOUND = 1
+JSON_VERSION = 1
+
+
+@click.command(short_help="Judge manifests by the rules.")
+@click.option("--device", "devices", multiple=True, help="Slug of a camera; repeatable.  [default: all]")
+@manifests_option
+@click.option(
+    "--select", multiple=True, metavar="CODES", help="Show these rules only (PAIR201,CAP); keeps no findings."
+)
+@click.option("--ignore", multiple=True, metavar="CODE=REASON", help="Leave a rule out, and say why; repeatable.")
+@click.option("--limit", "limits", multiple=True, metavar="NAME=VALUE", help="Set a limit of a rule; repeatable.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="Limits and ignored rules.  [default: sidcurate.toml, where there is one]",
+)
+@click.option("--no-files", "look", flag_value="none", help="Do not look at the raws on disk.")
+@click.option("--deep", "look", flag_value="deep", help="Hash every raw again.")
+@format_option
+@dry_run_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    devices: tuple[str, ...],
+    manifests_root: Path,
+    select: tuple[str, ...],
+    ignore: tuple[str, ...],
+    limits: tuple[str, ...],
+    config: Path | None,
+    look: "Look | None",
+    output_format: str,
+    dry_run: bool,
+) -> None:
+    """Judge every manifest, or those of some devices, and write findings.parquet beside it.
+
+    Reads the manifest and looks at which raws are on disk; decodes none. Exits 1 when there is an error.
+    """
+    from sidcurate.validation import validate
+
+    asked = standard(config, limits, ignore, select, look or "changed")
+    verdicts = [
+        validate(directory, asked, keep=not dry_run, watch=_watch)
+        for directory in _directories(manifests_root, devices)
+    ]
+    _PRINTERS[output_format](verdicts, asked)
+    if dry_run or select:
+        say(f"{'dry run' if dry_run else 'only some rules were asked for'}: no findings were written")
+    ctx.exit(ERRORS_FOUND if any(verdict.has_errors for verdict in verdicts) else 0)
+
+
+def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
+    from sidcurate import manifests
+    from sidcurate.errors import UsageError
+
+    found = [manifests.find(root, device) for device in dict.fromkeys(devices)] or manifests.directories(root)
+    if not found:
+        raise UsageError(f"there is no manifest under {root}; make one: `sidcurate ingest FOLDER --device NAME`")
+    return found
+
+
+def _watch(captures: "Sequence[Capture]") -> "Iterator[Capture]":
+    with progress("looking at the raws") as (announce, advance):
+        announce(len(captures))
+        for capture in captures:
+            yield capture
+            advance()
+
+
+def _print_json(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
+    import json
+
+    document = {
+        "version": JSON_VERSION,
+        "limits": asked.limits.model_dump(),
+        "ignored": dict(asked.ignore),
+        "manifests": [_as_json(verdict) for verdict in verdicts],
+    }
+    click.echo(json.dumps(document, indent=1, ensure_ascii=False))
+
+
+def _as_json(verdict: "Verdict") -> dict[str, Any]:
+    total = len(verdict.manifest.pairs)
+    return {
+        "device": verdict.manifest.device,
+        "captures": len(verdict.manifest.captures),
+        "pairs": {"total": total, "passed": total - len(verdict.left_out), "left_out": dict(verdict.left_out)},
+        "findings": [finding.model_dump(mode="json") for finding in verdict.judgement.findings],
+        "checked": dict(verdict.judgement.checked),
+        "skipped": {code: dict(reasons) for code, reasons in verdict.judgement.skipped.items()},
+        "rules": dict(verdict.judgement.versions),
+    }
+
+
+def _print_csv(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
+    import csv
+    import json
+    import sys
+
+    from sidcurate.schemas import Finding
+
+    writer = csv.DictWriter(sys.stdout, list(Finding.model_fields), lineterminator="\n")
+    writer.writeheader()
+    for verdict in verdicts:
+        for finding in verdict.judgement.findings:
+            writer.writerow({**finding.model_dump(), "paths": json.dumps(finding.paths, ensure_ascii=False)})
+
+
+def _print_table(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for verdict in verdicts:
+        for subject, findings in groupby(
+            verdict.judgement.findings, key=lambda row: (row.subject_kind, row.subject_id)
+        ):
+            console.print(_subject(*subject, list(findings)))
+        _print_summary(console, verdict, asked)
+
+
+def _subject(kind: str, name: str, findings: "Sequence[Finding]") -> "Table":
+    """Return one subject's findings: a line that says where, then a row each, wrapped and never cut."""
+    from rich.table import Table
+    from rich.text import Text
+
+    where = Text.assemble((f"{kind} {name}", "bold"), overflow="fold")
+    if kind == "pair":
+        where.append(f"  ({', '.join(findings[0].paths)})", "dim")
+    rows = Table.grid(padding=(0, 2))
+    rows.add_column()
+    rows.add_column()
+    rows.add_column(overflow="fold")
+    for finding in findings:
+        style = "bold red" if finding.severity == "error" else "yellow"
+        rows.add_row(Text(f"  {finding.severity}", style), finding.code, Text(finding.message))
+    whole = Table.grid(padding=(0, 0, 0, 0))
+    whole.add_column(overflow="fold")
+    whole.add_row(where)
+    whole.add_row(rows)
+    return whole
+
+
+def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") -> None:
+    total, out = len(verdict.manifest.pairs), len(verdict.left_out)
+    console.print(
+        f"{verdict.manifest.device}: {total - out} of {total} pairs pass, {out} left out", style="bold", soft_wrap=True
+    )
+    for severity in ("error", "warning"):
+        found = [finding for finding in verdict.judgement.findings if finding.severity == severity]
+        if found:
+            console.print(f"  {severity}s: {_counts(found)}", soft_wrap=True)
+    skipped = [
+        f"{code} ×{count} ({reason})"
+        for code, reasons in verdict.judgement.skipped.items()
+        for reason, count in reasons.items()
+    ]
+    if skipped:
+        console.print(f"  not judged: {', '.join(skipped)}", style="dim", soft_wrap=True)
+    for code, reason in asked.ignore.items():
+        console.print(f"  ignored: {code} ({reason})", style="dim", soft_wrap=True)
+
+
+def _counts(findings: "Sequence[Finding]") -> str:
+    from collections import Counter
+
+    counts = Counter((finding.code, finding.name) for finding in findings)
+    return ", ".join(f"{code} {name} ×{count}" for (code, name), count in sorted(counts.items()))
+
+
+_PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv}

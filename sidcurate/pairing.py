@@ -1,0 +1,288 @@
+"""Captures -> Pairs: which frames show the same scene, which of them is the long one, and why.
+
+Folders, SID-style names and time gaps say which frames belong together. ISO, aperture, focal length and body do not:
+a difference there is for the rules to judge.
+"""
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path, PurePosixPath
+
+from sidcurate.errors import UsageError
+from sidcurate.exposure import exposure_ratio, format_seconds, light
+from sidcurate.schemas import Capture, Pair, Unpaired
+
+DEFAULT_SCENE_GAP_S = 60.0
+
+_SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
+_ROLE_FOLDERS = frozenset({"short", "long"})
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """All pairs, and every other capture with the reason why it is in none."""
+
+    pairs: list[Pair]
+    unpaired: list[Unpaired]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Captures said to show the same thing, and by what."""
+
+    scene_id: str
+    captures: Sequence[Capture]
+    why: str
+
+
+@dataclass(frozen=True)
+class ToldPair:
+    """A row of a user's CSV of pairs."""
+
+    short: str
+    long: str
+    scene_id: str
+
+
+def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) -> Pairing:
+    """Return the pairs that folders, names and times tell.
+
+    Args:
+        captures: rows of one manifest.
+        scene_gap_s: seconds between the end of a frame and the start of the next that part two scenes.
+    """
+    pairs: list[Pair] = []
+    unpaired = [_unpaired(capture, "its pixels could not be read") for capture in captures if capture.status != "ok"]
+    for scene in scenes([capture for capture in captures if capture.status == "ok"], scene_gap_s):
+        found, left = _pair_scene(scene)
+        pairs += found
+        unpaired += left
+    return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
+
+
+def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair]) -> Pairing:
+    """Return the pairs of a CSV and no others.
+
+    Raises:
+        UsageError: a row names an unknown capture, or the same frame twice.
+    """
+    by_path = {capture.path: capture for capture in captures}
+    for number, row in enumerate(told, start=1):
+        unknown = [path for path in (row.short, row.long) if path not in by_path]
+        if unknown or row.short == row.long:
+            problem = (
+                f"{unknown[0]!r} is no capture of this manifest" if unknown else "short and long are the same file"
+            )
+            raise UsageError(f"row {number} of the CSV of pairs: {problem}; paths are relative to the ingested folder")
+    scenes_told: dict[tuple[str, str], list[Capture]] = {}
+    for row in told:
+        scenes_told.setdefault((row.scene_id, row.long), []).append(by_path[row.short])
+    pairs = [
+        row
+        for (scene_id, long), shorts in sorted(scenes_told.items())
+        for row in _pairs(scene_id, shorts, by_path[long], "the CSV of pairs says so")
+    ]
+    named = {path for row in told for path in (row.short, row.long)}
+    return Pairing(pairs, [_unpaired(c, "not named in the CSV of pairs") for c in captures if c.path not in named])
+
+
+def read_told_pairs(path: Path) -> list[ToldPair]:
+    """Return the rows of a CSV with the columns short, long and, if wanted, scene_id (by default the long's name).
+
+    Raises:
+        UsageError: the file cannot be read or a column is missing.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UsageError(f"{path} cannot be read as CSV ({error})") from error
+    if not rows or not {"short", "long"} <= set(rows[0]):
+        raise UsageError(
+            f"{path} needs the columns short,long (and, if wanted, scene_id) in its first line, then a row a pair"
+        )
+    return [
+        ToldPair(
+            row["short"], row["long"], row.get("scene_id") or _scene_id(str(PurePosixPath(row["long"]).with_suffix("")))
+        )
+        for row in rows
+    ]
+
+
+def scenes(captures: Iterable[Capture], scene_gap_s: float) -> Iterator[Scene]:
+    """Yield the scenes: by SID-style name where there is one, else by the time gaps within a folder."""
+    named: dict[tuple[str, str], list[Capture]] = {}
+    others: dict[str, list[Capture]] = {}
+    for capture in captures:
+        match = _sid_name(capture)
+        if match:
+            named.setdefault((_folder(capture), match["scene"]), []).append(capture)
+        else:
+            others.setdefault(_folder(capture), []).append(capture)
+    for (folder, name), group in sorted(named.items()):
+        yield Scene(_scene_id(folder, name), group, f"the names give scene {name}")
+    for folder, group in sorted(others.items()):
+        yield from _scenes_of_folder(folder, group, scene_gap_s)
+
+
+def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: float) -> Iterator[Scene]:
+    timed = sorted((capture for capture in captures if capture.captured_at), key=_order)
+    timeless = [capture for capture in captures if not capture.captured_at]
+    groups = list(_split_at_gaps(timed, scene_gap_s))
+    if folder and (timeless or all(len(group) == 1 for group in groups)):
+        yield Scene(_scene_id(folder), captures, f"the folder {folder} holds one scene")
+        return
+    for group in groups:
+        why = f"no gap of more than {scene_gap_s:g} s between its frames"
+        yield Scene(_scene_id(folder, PurePosixPath(group[0].path).stem), group, why)
+    for capture in timeless:
+        why = "no time, name or folder tells its scene"
+        yield Scene(_scene_id(folder, PurePosixPath(capture.path).stem), [capture], why)
+
+
+def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[list[Capture]]:
+    group: list[Capture] = []
+    end = datetime.max
+    for capture in captures:
+        start = capture.captured_at or end
+        if group and start - end > timedelta(seconds=scene_gap_s):
+            yield group
+            group = []
+        frame_end = start + timedelta(seconds=capture.exposure_time_s or 0)
+        # The frames of a bracket can share one second: a scene ends where the latest of its frames does.
+        end = max(end, frame_end) if group else frame_end
+        group.append(capture)
+    if group:
+        yield group
+
+
+def _pair_scene(scene: Scene) -> tuple[list[Pair], list[Unpaired]]:
+    if len(scene.captures) == 1:
+        return [], [_unpaired(scene.captures[0], f"alone in its scene ({scene.why})", scene.scene_id)]
+    long = _long_frame(scene.captures)
+    if long is None:
+        reason = "no frame of its scene has an exposure time: none can be the long one"
+        return [], [_unpaired(capture, reason, scene.scene_id) for capture in scene.captures]
+    rest = sorted((capture for capture in scene.captures if capture is not long), key=_order)
+    has_shorter = any(_is_shorter(capture, long) for capture in rest)
+    shorts, unpaired = [], []
+    for capture in rest:
+        reason_against = _why_not_short(capture, long, has_shorter=has_shorter)
+        if reason_against:
+            unpaired.append(_unpaired(capture, reason_against, scene.scene_id))
+        else:
+            shorts.append(capture)
+    longest = f"{format_seconds(long.exposure_time_s or 0)} is the longest of its {len(scene.captures)} exposures"
+    return _pairs(scene.scene_id, shorts, long, f"{scene.why}; {longest}"), unpaired
+
+
+def _why_not_short(capture: Capture, long: Capture, *, has_shorter: bool) -> str | None:
+    """Say why a frame is not a short of its scene; None when it is one.
+
+    Two frames of equal exposure are still a pair when the scene has nothing shorter: its ratio of 1 is for the rules.
+    """
+    role = _role(capture)
+    if capture.exposure_time_s is None and role != "short":
+        return "its exposure time is unknown: it may be a short or a long frame"
+    if role == "long" or (has_shorter and role is None and not _is_shorter(capture, long)):
+        return f"a spare long frame: {PurePosixPath(long.path).name} is the long one of its scene"
+    return None
+
+
+def _long_frame(captures: Sequence[Capture]) -> Capture | None:
+    """Return the longest exposure; among equals the one that promises most light, then the first."""
+    in_long_folder = [capture for capture in captures if _role(capture) == "long"]
+    candidates = [c for c in in_long_folder or captures if c.exposure_time_s and _role(c) != "short"]
+    return min(candidates, key=lambda c: (-(c.exposure_time_s or 0), -_promised_light(c), _order(c)), default=None)
+
+
+def _pairs(scene_id: str, shorts: Sequence[Capture], long: Capture, reason: str) -> list[Pair]:
+    bursts = _burst_indices(shorts)
+    return [
+        Pair(
+            device=short.device,
+            pair_id=name,
+            scene_id=scene_id,
+            burst_index=burst,
+            short_path=short.path,
+            long_path=long.path,
+            reason=reason,
+            exposure_ratio=_ratio(short, long),
+        )
+        for short, burst, name in zip(shorts, bursts, _pair_ids(scene_id, shorts, bursts), strict=True)
+    ]
+
+
+def _burst_indices(shorts: Sequence[Capture]) -> list[int]:
+    """Return SID's burst number where the name has one, else the count of earlier shorts of the same exposure."""
+    seen: Counter[float | None] = Counter()
+    indices = []
+    for short in shorts:
+        match = _sid_name(short)
+        indices.append(int(match["burst"]) if match else seen[short.exposure_time_s])
+        seen[short.exposure_time_s] += 1
+    return indices
+
+
+def _pair_ids(scene_id: str, shorts: Sequence[Capture], bursts: Sequence[int]) -> list[str]:
+    """Return `scene_burst`, made unique by the exposure (SID has a burst at each), then by a running number."""
+    ids = [f"{scene_id}_{burst:02d}" for burst in bursts]
+    shared = {name for name, count in Counter(ids).items() if count > 1}
+    ids = [
+        f"{name}_{short.exposure_time_s:.4g}s" if name in shared and short.exposure_time_s else name
+        for name, short in zip(ids, shorts, strict=True)
+    ]
+    seen: Counter[str] = Counter()
+    for index, name in enumerate(ids):
+        seen[name] += 1
+        ids[index] = name if seen[name] == 1 else f"{name}-{seen[name]}"
+    return ids
+
+
+def _unpaired(capture: Capture, reason: str, scene_id: str | None = None) -> Unpaired:
+    return Unpaired(device=capture.device, path=capture.path, scene_id=scene_id, reason=reason)
+
+
+def _ratio(short: Capture, long: Capture) -> float | None:
+    if not (short.exposure_num and short.exposure_den and long.exposure_num and long.exposure_den):
+        return None
+    return float(
+        exposure_ratio(Fraction(long.exposure_num, long.exposure_den), Fraction(short.exposure_num, short.exposure_den))
+    )
+
+
+def _is_shorter(capture: Capture, long: Capture) -> bool:
+    return bool(capture.exposure_time_s and long.exposure_time_s and capture.exposure_time_s < long.exposure_time_s)
+
+
+def _promised_light(capture: Capture) -> float:
+    return light(capture.exposure_time_s or 0.0, capture.iso or 1, capture.f_number or 1.0)
+
+
+def _sid_name(capture: Capture) -> re.Match[str] | None:
+    return _SID_NAME.fullmatch(PurePosixPath(capture.path).stem)
+
+
+def _role(capture: Capture) -> str | None:
+    roles = [part.lower() for part in PurePosixPath(capture.path).parent.parts if part.lower() in _ROLE_FOLDERS]
+    return roles[-1] if roles else None
+
+
+def _folder(capture: Capture) -> str:
+    parts = PurePosixPath(capture.path).parent.parts
+    return "/".join(part for part in parts if part.lower() not in _ROLE_FOLDERS)
+
+
+def _scene_id(*parts: str) -> str:
+    return "-".join(part.replace("/", "-") for part in parts if part)
+
+
+def _order(capture: Capture) -> tuple[datetime, int, str]:
+    """Sort by time, then by the number in the name, which counts on where the clock has whole seconds only."""
+    digits = re.findall(r"\d+", PurePosixPath(capture.path).stem)
+    return capture.captured_at or datetime.max, int(digits[-1]) if digits else 0, capture.path

@@ -1,0 +1,25 @@
+"""Rules judge recorded facts: a code is a rule's identity, its docstring its explanation.
+
+Importing the package registers every rule; `run` applies them to the tables of one manifest. No rule opens a file.
+"""
+
+from sidcurate.rules import capture, levels, manifest, pair
+from sidcurate.rules.contract import RULES, Draft, Rule, Skip, Tables, rule
+from sidcurate.rules.engine import Judgement, run
+from sidcurate.rules.limits import Limits
+
+__all__ = [
+    "RULES",
+    "Draft",
+    "Judgement",
+    "Limits",
+    "Rule",
+    "Skip",
+    "Tables",
+    "capture",
+    "levels",
+    "manifest",
+    "pair",
+    "rule",
+    "run",
+]

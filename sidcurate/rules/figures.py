@@ -1,0 +1,33 @@
+"""Figures in rules: compared exactly, so that a value at a limit passes, and written as a person writes them."""
+
+from fractions import Fraction
+from functools import lru_cache
+
+
+@lru_cache(maxsize=4096)
+def exact(value: float) -> Fraction:
+    """Return a number as the decimal that was written: 0.03 is 3/100, not the nearest binary number."""
+    return Fraction(repr(value))
+
+
+def relative_difference(first: float, second: float) -> Fraction:
+    """Return how far the larger of two positive numbers lies above the smaller, as a share of the smaller."""
+    return exact(max(first, second)) / exact(min(first, second)) - 1
+
+
+def percent(share: float | Fraction) -> str:
+    """Return a share in percent, with three digits at most.
+
+    >>> percent(0.005), percent(0.19163), percent(Fraction(3, 100))
+    ('0.5 %', '19.2 %', '3 %')
+    """
+    return f"{100 * float(share):.3g} %"
+
+
+def apart(difference: Fraction) -> str:
+    """Return a relative difference in words.
+
+    >>> apart(Fraction(1, 10)), apart(Fraction(2))
+    ('10 % apart', 'a factor of 3 apart')
+    """
+    return f"a factor of {float(difference + 1):.3g} apart" if difference >= 1 else f"{percent(difference)} apart"

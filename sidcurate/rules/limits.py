@@ -1,0 +1,101 @@
+"""The limits of all rules: one model, whose defaults are the rule contract and which a user may set."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from sidcurate.errors import UsageError
+from sidcurate.schemas import described
+
+
+class Limits(BaseModel):
+    """Thresholds by name; a value at the limit passes, one beyond it is a fault."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    damaged_row_share: float = described(
+        "Share of rows that may be a zero tail, repeat the row two above or hold one value. In an undamaged frame "
+        "noise makes such rows practically impossible; the allowance is for dead border rows of some sensors.",
+        default=0.005,
+        ge=0,
+        le=1,
+    )
+    reader_disagreement: float = described(
+        "Largest relative difference between two readers of one header.", default=0.03, ge=0
+    )
+    name_disagreement: float = described(
+        "Largest relative difference between the exposure time in the file name and in the header.", default=0.05, ge=0
+    )
+    black_error: float = described(
+        "Largest error of the declared black, as a share of the white range after amplification by "
+        "exposure_ratio_high: at ratio 300 one DN becomes 300.",
+        default=0.10,
+        gt=0,
+    )
+    black_undershoot: float = described(
+        "Depth below the declared black that the 1st percentile may have, as a share of the white range. Read noise "
+        "puts it 2.3 standard deviations below: 1.2 % of the range for the noisiest of the five cameras that ELD "
+        "(Wei et al., CVPR 2020) calibrated, at its highest gain.",
+        default=0.02,
+        gt=0,
+    )
+    white_excess: float = described(
+        "Height above the declared white that data may have, as a share of the white range: full-well capacity "
+        "varies from site to site by about this much.",
+        default=0.01,
+        ge=0,
+    )
+    white_shortfall: float = described(
+        "Depth below the declared white that a clip spike may have, as a share of the white range; clipped highlights "
+        "get a color cast of this size.",
+        default=0.05,
+        gt=0,
+        lt=1,
+    )
+    code_step_min_codes: int = described(
+        "Fewest codes in use that can prove a step: n random codes share their last bit by chance once in 2^(n-1).",
+        default=16,
+        ge=2,
+    )
+    exposure_ratio_low: float = described("Smallest t_long / t_short.", default=100.0, gt=0)
+    exposure_ratio_high: float = described("Largest t_long / t_short.", default=300.0, gt=0)
+    exposure_ratio_tolerance: float = described(
+        "Relative tolerance at both ends of the range of ratios: SID's own names give 303.03.",
+        default=0.03,
+        ge=0,
+        lt=1,
+    )
+    focal_length_difference: float = described(
+        "Largest relative difference of focal length in a pair.", default=0.01, ge=0
+    )
+    black_difference_dn: float = described(
+        "Largest difference of declared black in a pair; half a DN is what rounding by a reader makes.",
+        "DN",
+        default=0.5,
+        ge=0,
+    )
+    few_pairs: int = described("Fewest pairs, after exclusions, that are not called few.", default=6, ge=0)
+
+    @model_validator(mode="after")
+    def _range_has_an_inside(self) -> Self:
+        if self.exposure_ratio_low > self.exposure_ratio_high:
+            raise ValueError("exposure_ratio_low is above exposure_ratio_high")
+        return self
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """Return the defaults with some values replaced, given as numbers or as text.
+
+        Raises:
+            UsageError: a name or a value is not one of a limit.
+        """
+        unknown = sorted(set(values) - set(cls.model_fields))
+        if unknown:
+            raise UsageError(f"no limit is called {unknown[0]!r}; there are {', '.join(cls.model_fields)}")
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = ".".join(map(str, first["loc"])) or "limits"
+            raise UsageError(f"limit {name} cannot be {first['input']!r}: {first['msg']}") from error

@@ -1,0 +1,1 @@
+"""A seeded synthetic sensor: scenes, a body with measured noise, faults, and real DNG files with known truth."""

@@ -1,0 +1,81 @@
+"""Shoot a simulated session: DNG files in a folder, and the truth beside them."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt16
+
+from sidcurate.errors import MissingResourceError, UsageError
+from sidcurate.synthetic.bodies import Body
+from sidcurate.synthetic.damage import damage_file, damaged
+from sidcurate.synthetic.dng import write_dng
+from sidcurate.synthetic.plan import Plan, planned_shots
+from sidcurate.synthetic.scenes import dead_leaves
+from sidcurate.synthetic.sensor import Exposure, FixedPattern, expose, fixed_pattern, generator, seen
+from sidcurate.synthetic.shots import Shot
+from sidcurate.synthetic.truth import Truth, session_truth
+
+TRUTH_FILE = "truth.json"
+
+
+def simulate(out: Path, plan: Plan, on_frame: Callable[[], None] = lambda: None) -> Truth:
+    """Write a session into a folder, as DNG files with `truth.json` beside them.
+
+    Args:
+        out: the folder; made where it does not exist.
+        plan: what to shoot.
+        on_frame: called after each stored frame.
+
+    Raises:
+        UsageError: the folder is not empty, or a fault does not go with the plan.
+        MissingResourceError: a file cannot be written.
+    """
+    shots = [shot for shot in planned_shots(plan) if shot.written]
+    taken: list[tuple[Shot, Exposure]] = []
+    try:
+        _make_empty_folder(out)
+        for shot, codes, exposure in _exposures(plan, shots):
+            _store(out, shot, codes)
+            taken.append((shot, exposure))
+            on_frame()
+        truth = session_truth(plan.body.slug, plan.seed, taken)
+        (out / TRUTH_FILE).write_text(truth.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise MissingResourceError(f"{out} cannot be written ({error}): free space, or name another folder") from error
+    return truth
+
+
+def _make_empty_folder(out: Path) -> None:
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} is not an empty folder, and nothing is overwritten: name a new one, or empty it")
+    out.mkdir(parents=True, exist_ok=True)
+
+
+def _exposures(plan: Plan, shots: Sequence[Shot]) -> Iterator[tuple[Shot, UInt16[np.ndarray, "h w *c"], Exposure]]:
+    @lru_cache(maxsize=2)
+    def pattern_of(body: Body) -> FixedPattern:
+        return fixed_pattern(body, plan.size)
+
+    for number, group in groupby(shots, lambda shot: shot.scene):
+        of_scene = list(group)
+        labels = (plan.seed, plan.body.slug, number)
+        scene = dead_leaves(*plan.size, generator(*labels, "leaves"))
+        replaced = any(shot.light.other_scene or shot.light.moved_fraction for shot in of_scene)
+        other = dead_leaves(*plan.size, generator(*labels, "other leaves")) if replaced else None
+        for shot in of_scene:
+            rng = generator(*labels, shot.role, shot.burst_index)
+            picture = seen(scene, other, shot.light, rng.random())
+            codes, exposure = expose(picture, shot, pattern_of(shot.body), rng)
+            yield shot, damaged(codes, shot.damage, rng), exposure
+
+
+def _store(out: Path, shot: Shot, codes: UInt16[np.ndarray, "h w *c"]) -> None:
+    path = out / shot.name
+    write_dng(path, codes, shot.tags)
+    damage_file(path, shot.damage, codes.nbytes)
+    if shot.copy_as:
+        shutil.copyfile(path, out / shot.copy_as)

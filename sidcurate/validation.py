@@ -1,0 +1,82 @@
+"""Judge a manifest and keep what was found beside it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sidcurate import files, manifests, rules, verdicts
+from sidcurate.manifests import Manifest
+from sidcurate.schemas import Capture, Finding
+
+# Tables that are judged. Findings are stale when one of them has another hash.
+JUDGED_TABLES = ("captures.parquet", "pairs.parquet", "unpaired.parquet")
+
+
+@dataclass(frozen=True)
+class Standard:
+    """By what a manifest is judged. A selection is a look at some rules: its findings are shown, never kept."""
+
+    limits: rules.Limits = field(default_factory=rules.Limits)
+    ignore: Mapping[str, str] = field(default_factory=dict)
+    select: Sequence[str] | None = None
+    look: files.Look = "changed"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A manifest, what the rules found in it, and which pairs that leaves out, by the codes that do so."""
+
+    manifest: Manifest
+    judgement: rules.Judgement
+    left_out: Mapping[str, Sequence[str]]
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether any finding is of severity error."""
+        return any(finding.severity == "error" for finding in self.judgement.findings)
+
+
+def _unwatched(captures: Iterable[Capture]) -> Iterable[Capture]:
+    return captures
+
+
+def validate(
+    directory: Path,
+    standard: Standard,
+    *,
+    keep: bool = True,
+    watch: Callable[[Sequence[Capture]], Iterable[Capture]] = _unwatched,
+) -> Verdict:
+    """Judge one manifest; write its findings, with what they were made from.
+
+    Args:
+        directory: folder of the manifest.
+        standard: limits, ignored and selected rules, and how to look at the files.
+        keep: whether findings.parquet is written; never for a selection of rules.
+        watch: passes the captures on while their files are looked at, to show progress.
+
+    Raises:
+        IntegrityError: the manifest is damaged.
+        UsageError: an unknown code, or a file that cannot be read.
+    """
+    manifest = manifests.load(directory)
+    looked = None if standard.look == "none" else list(files.states(directory, watch(manifest.captures), standard.look))
+    tables = rules.Tables(
+        manifest.device, manifest.captures, manifest.pairs, manifest.unpaired, looked, files.folder(directory)
+    )
+    judgement = rules.run(tables, standard.limits, standard.select, standard.ignore)
+    if keep and standard.select is None:
+        manifests.save(directory, {Finding: judgement.findings}, judged=_judged(manifest, standard, judgement))
+    return Verdict(manifest, judgement, verdicts.left_out(manifest.pairs, judgement.findings))
+
+
+def _judged(manifest: Manifest, standard: Standard, judgement: rules.Judgement) -> dict[str, Any]:
+    return {
+        "sums": {name: manifest.sums[name] for name in JUDGED_TABLES if name in manifest.sums},
+        "limits": standard.limits.model_dump(),
+        "rules": dict(judgement.versions),
+        "ignored": dict(standard.ignore),
+        "skipped": {code: dict(reasons) for code, reasons in judgement.skipped.items()},
+        "files": standard.look,
+    }

@@ -1,0 +1,14 @@
+"""Fixtures that more than one test module uses."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real raws and sessions beside the checkout; a fresh clone has none."""
+    folder = Path(__file__).resolve().parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"no real raws: {folder} is not there")
+    return folder

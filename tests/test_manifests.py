@@ -1,0 +1,165 @@
+"""Manifests: one schema a table, committed together, never silently different."""
+
+import json
+import subprocess
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sidcurate import manifests, verdicts
+from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.schemas import Capture, Finding, Pair
+
+
+def capture(path: str = "a.dng", **facts: object) -> Capture:
+    return Capture(**{"device": "cam", "path": path, "size_bytes": 1, "status": "ok", **facts})
+
+
+def pair(pair_id: str = "s_00", **facts: object) -> Pair:
+    fixed = {"device": "cam", "scene_id": "s", "burst_index": 0, "short_path": "a.dng", "long_path": "b.dng"}
+    return Pair(**{**fixed, "pair_id": pair_id, "reason": "told", **facts})
+
+
+def finding(**facts: object) -> Finding:
+    fixed = {"device": "cam", "code": "PAIR201", "name": "exposure-ratio-outside-range", "severity": "error"}
+    return Finding(**{**fixed, "subject_kind": "pair", "subject_id": "s_00", "paths": (), "message": "m", **facts})
+
+
+def validated(directory, findings: list[Finding]) -> manifests.Manifest:
+    sums = manifests.load(directory).sums
+    manifests.save(directory, {Finding: findings}, judged={"sums": dict(sums)})
+    return manifests.load(directory)
+
+
+def test_records_come_back_as_they_went(tmp_path) -> None:
+    rows = [
+        capture(black_level=(511.5, 512.0, 512.0, 512.0), dn_min=(1, 2, 3, 4), exposure_time_s=1 / 30),
+        capture("b.dng", status="unreadable", status_reason="torn"),
+    ]
+    manifests.save(tmp_path / "cam", {Capture: rows, Pair: []})
+    assert manifests.load(tmp_path / "cam").captures == rows
+
+
+def test_the_arrow_schema_does_not_depend_on_the_rows(tmp_path) -> None:
+    for name, rows in (("none", []), ("nulls", [capture()]), ("full", [capture(iso=100, f_number=2.0)])):
+        manifests.save(tmp_path / name, {Capture: rows})
+        assert pq.read_schema(tmp_path / name / "captures.parquet").equals(manifests.arrow_schema(Capture))
+    assert manifests.arrow_schema(Capture).field("black_level").type == pa.list_(pa.float64())
+
+
+def test_others_read_the_tables(tmp_path) -> None:
+    manifests.save(tmp_path / "cam", {Capture: [capture(white_level=(1023.0,) * 4)]})
+    query = f"select path, white_level[1] from '{tmp_path}/cam/captures.parquet'"
+    assert duckdb.sql(query).fetchall() == [("a.dng", 1023.0)]
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=tmp_path / "cam", check=True)
+
+
+def test_the_same_rows_are_the_same_bytes(tmp_path) -> None:
+    for name in ("one", "two"):
+        manifests.save(tmp_path / name, {Capture: [capture()], Pair: [pair()]})
+    assert (tmp_path / "one/SHA256SUMS").read_bytes() == (tmp_path / "two/SHA256SUMS").read_bytes()
+
+
+def test_any_flipped_bit_is_noticed(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()]})
+    table = directory / "captures.parquet"
+    content = table.read_bytes()
+    for position in range(0, len(content), 97):
+        table.write_bytes(content[:position] + bytes([content[position] ^ 4]) + content[position + 1 :])
+        with pytest.raises(IntegrityError, match="damaged or was changed by hand"):
+            manifests.load(directory)
+
+
+@pytest.mark.parametrize("killed_after", ["staging", "commit", "first rename"])
+def test_a_writer_that_dies_leaves_the_old_tables_or_the_new(tmp_path, killed_after: str, monkeypatch) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()], Pair: [pair()]})
+
+    class Killed(BaseException): ...
+
+    real = manifests._roll_forward
+
+    def die(folder, sums) -> None:
+        if killed_after == "first rename":
+            real(folder, {"captures.parquet": sums["captures.parquet"]})
+        raise Killed
+
+    target = "_replace" if killed_after == "staging" else "_roll_forward"
+    calls = iter([real]) if target == "_roll_forward" else iter([])
+    monkeypatch.setattr(manifests, target, lambda *args: next(calls, die)(*args))
+    with pytest.raises(Killed):
+        manifests.save(directory, {Capture: [capture(iso=1)], Pair: [pair(split="test")]})
+    monkeypatch.undo()
+    after = manifests.load(directory)
+    is_new = killed_after != "staging"
+    assert after.captures[0].iso == (1 if is_new else None)
+    assert after.pairs[0].split == ("test" if is_new else None)
+    manifests.save(directory, {Pair: [pair()]})
+    assert sorted(path.name for path in directory.iterdir()) == ["SHA256SUMS", "captures.parquet", "pairs.parquet"]
+
+
+def test_a_newer_schema_says_to_upgrade(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()]})
+    table = pq.read_table(directory / "captures.parquet")
+    newer = table.set_column(0, table.schema.field(0), pa.array([2], pa.int64()))
+    pq.write_table(newer, directory / "captures.parquet")
+    (directory / "SHA256SUMS").write_text(f"{manifests.sha256_of(directory / 'captures.parquet')}  captures.parquet\n")
+    with pytest.raises(IntegrityError, match="schema version 2, this sidcurate reads 1: upgrade"):
+        manifests.load(directory)
+
+
+def test_sums_that_name_another_file_are_refused(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()]})
+    (directory / "SHA256SUMS").write_text("00  ../../etc/passwd\n")
+    with pytest.raises(IntegrityError, match="no table of a manifest"):
+        manifests.load(directory)
+
+
+def test_an_unknown_device_names_those_that_exist(tmp_path) -> None:
+    manifests.save(tmp_path / "cam", {Capture: [capture()]})
+    with pytest.raises(UsageError, match=r"no manifest of device 'nikon' .*there: cam.*sidcurate ingest"):
+        manifests.find(tmp_path, "nikon")
+
+
+def test_pairs_with_an_error_of_their_own_or_of_a_frame_are_left_out(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    pairs = [pair(), pair("t_00", short_path="t.dng"), pair("u_00", short_path="u.dng", long_path="v.dng")]
+    manifests.save(directory, {Capture: [capture()], Pair: pairs})
+    frame = finding(code="CAP111", subject_kind="capture", subject_id="v.dng")
+    warned = finding(code="PAIR207", severity="warning", subject_id="t_00")
+    kept, left_out = verdicts.judged_pairs(validated(directory, [finding(), frame, warned]))
+    assert [row.pair_id for row in kept] == ["t_00"]
+    assert left_out == {"s_00": ("PAIR201",), "u_00": ("CAP111",)}
+
+
+def test_training_is_refused_before_validate_and_after_a_change(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()], Pair: [pair()]})
+    with pytest.raises(UsageError, match="never validated; run `sidcurate validate --device cam`"):
+        verdicts.judged_pairs(manifests.load(directory))
+    validated(directory, [])
+    manifests.save(directory, {Pair: [pair(split="train")]})
+    with pytest.raises(UsageError, match=r"changed since it was validated \(pairs.parquet\)"):
+        verdicts.judged_pairs(manifests.load(directory))
+
+
+def test_a_manifest_with_a_fault_as_a_whole_is_refused(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.save(directory, {Capture: [capture()], Pair: [pair()]})
+    whole = finding(code="SET306", subject_kind="manifest", subject_id="cam", message="no test scenes")
+    with pytest.raises(UsageError, match="cannot be used: SET306 no test scenes"):
+        verdicts.judged_pairs(validated(directory, [whole]))
+
+
+def test_the_root_of_the_raws_is_a_pointer_that_a_person_can_mend(tmp_path) -> None:
+    directory = tmp_path / "cam"
+    manifests.write_source(directory, {"root": str(tmp_path / "gone")})
+    with pytest.raises(UsageError, match='set "root" in'):
+        manifests.raw_root(directory)
+    (directory / "source.json").write_text(json.dumps({"root": str(tmp_path)}))
+    assert manifests.raw_root(directory) == tmp_path

@@ -1,0 +1,165 @@
+"""Which frames become a pair, which one is long, and what is said of the rest."""
+
+from datetime import datetime, timedelta
+from fractions import Fraction
+
+import pytest
+
+from sidcurate.errors import UsageError
+from sidcurate.pairing import ToldPair, pair, pair_as_told, read_told_pairs
+from sidcurate.schemas import Capture
+
+START = datetime(2026, 3, 1, 21, 0, 0)
+
+
+def frame(path: str, seconds: Fraction | int | None, after_s: float | None = None, **facts: object) -> Capture:
+    """A readable capture, `after_s` seconds into the session."""
+    time = Fraction(seconds) if seconds is not None else None
+    exposure = {} if time is None else {"exposure_num": time.numerator, "exposure_den": time.denominator}
+    return Capture(
+        device="canon90d",
+        path=path,
+        size_bytes=1,
+        status="ok",
+        exposure_time_s=None if time is None else float(time),
+        captured_at=None if after_s is None else START + timedelta(seconds=after_s),
+        **exposure,
+        **facts,
+    )
+
+
+def as_pairs(captures: list[Capture]) -> set[tuple[str, str]]:
+    return {(row.short_path, row.long_path) for row in pair(captures).pairs}
+
+
+def test_sid_names_make_scenes_in_short_and_long_folders() -> None:
+    captures = [
+        frame("short/00001_00_0.04s.dng", Fraction(1, 25)),
+        frame("short/00001_00_0.1s.dng", Fraction(1, 10)),
+        frame("short/00001_01_0.1s.dng", Fraction(1, 10)),
+        frame("short/00002_00_0.1s.dng", Fraction(1, 10)),
+        frame("long/00001_00_10s.dng", 10),
+        frame("long/00002_00_10s.dng", 10),
+    ]
+    found = pair(captures)
+    assert [row.pair_id for row in found.pairs] == ["00001_00_0.04s", "00001_00_0.1s", "00001_01", "00002_00"]
+    assert [row.burst_index for row in found.pairs] == [0, 0, 1, 0]
+    assert {row.scene_id for row in found.pairs} == {"00001", "00002"}
+    assert found.pairs[0].exposure_ratio == 250
+    assert "00001" in found.pairs[0].reason
+    assert "10 s is the longest" in found.pairs[0].reason
+    assert found.unpaired == []
+
+
+def test_the_ratio_is_of_the_recorded_times_whatever_the_names_say() -> None:
+    captures = [frame("00001_00_0.1s.dng", Fraction(1, 4)), frame("00001_00_10s.dng", 8)]
+    assert [row.exposure_ratio for row in pair(captures).pairs] == [32]
+
+
+def test_scenes_of_camera_names_are_parted_by_time() -> None:
+    captures = [
+        frame("IMG_0001.CR3", Fraction(1, 10), 0),
+        frame("IMG_0002.CR3", 10, 5),
+        frame("IMG_0003.CR3", Fraction(1, 10), 5 + 10 + 61),
+        frame("IMG_0004.CR3", 10, 5 + 10 + 70),
+    ]
+    assert as_pairs(captures) == {("IMG_0001.CR3", "IMG_0002.CR3"), ("IMG_0003.CR3", "IMG_0004.CR3")}
+
+
+def test_a_gap_counts_from_the_end_of_the_exposure() -> None:
+    captures = [frame("IMG_0001.CR3", 30, 0), frame("IMG_0002.CR3", Fraction(1, 10), 30 + 60)]
+    assert as_pairs(captures) == {("IMG_0002.CR3", "IMG_0001.CR3")}
+
+
+def test_a_folder_whose_frames_are_far_apart_is_one_scene() -> None:
+    captures = [frame("bike/a.nef", 10, 0), frame("bike/b.nef", Fraction(1, 10), 900), frame("c.nef", 10, 5000)]
+    found = pair(captures)
+    assert [(row.scene_id, row.pair_id) for row in found.pairs] == [("bike", "bike_00")]
+    assert [row.reason for row in found.unpaired] == [
+        "alone in its scene (no gap of more than 60 s between its frames)"
+    ]
+
+
+def test_frames_without_time_name_or_folder_stay_unpaired_with_the_reason() -> None:
+    found = pair([frame("a.dng", 10), frame("b.dng", Fraction(1, 10))])
+    assert found.pairs == []
+    assert {row.reason for row in found.unpaired} == {"alone in its scene (no time, name or folder tells its scene)"}
+
+
+@pytest.mark.parametrize(
+    "difference", [{"iso": 100}, {"f_number": 2.0}, {"focal_length_mm": 85.0}, {"camera_serial": "other"}]
+)
+def test_other_settings_do_not_unpair(difference: dict[str, object]) -> None:
+    common = {"iso": 800, "f_number": 8.0, "focal_length_mm": 35.0, "camera_serial": "one"}
+    captures = [frame("a.dng", Fraction(1, 10), 0, **common), frame("b.dng", 10, 3, **common | difference)]
+    assert as_pairs(captures) == {("a.dng", "b.dng")}
+
+
+def test_equal_exposures_are_a_pair_whose_brighter_frame_is_long() -> None:
+    captures = [frame("a.dng", 1, 0, iso=3200, f_number=8.0), frame("b.dng", 1, 3, iso=100, f_number=8.0)]
+    assert as_pairs(captures) == {("b.dng", "a.dng")}
+    assert pair(captures).pairs[0].exposure_ratio == 1
+
+
+def test_a_second_long_frame_is_spare_where_there_are_shorts() -> None:
+    captures = [frame("a.dng", 10, 0), frame("b.dng", 10, 15), frame("c.dng", Fraction(1, 10), 30)]
+    found = pair(captures)
+    assert as_pairs(captures) == {("c.dng", "a.dng")}
+    assert [(row.path, row.reason) for row in found.unpaired] == [
+        ("b.dng", "a spare long frame: a.dng is the long one of its scene")
+    ]
+
+
+def test_unknown_exposure_is_paired_only_where_the_folder_tells_its_part() -> None:
+    told = [frame("short/00001_00_1s.dng", None), frame("long/00001_00_10s.dng", 10)]
+    assert [row.exposure_ratio for row in pair(told).pairs] == [None]
+    untold = pair([frame("00001_00_1s.dng", None), frame("00001_00_10s.dng", 10)])
+    assert untold.pairs == []
+    assert "exposure time is unknown" in untold.unpaired[0].reason
+
+
+def test_an_unreadable_frame_is_in_no_pair() -> None:
+    broken = frame("00001_00_0.1s.dng", Fraction(1, 10)).model_copy(update={"status": "unreadable"})
+    found = pair([broken, frame("00001_00_10s.dng", 10)])
+    assert found.pairs == []
+    assert found.unpaired[0].reason == "its pixels could not be read"
+
+
+def test_numbered_names_order_frames_of_one_second() -> None:
+    shorts = [frame(f"IMG_{number}.CR3", Fraction(1, 10), 0) for number in (10002, 9999, 10001)]
+    found = pair([*shorts, frame("IMG_10003.CR3", 10, 1)])
+    assert [(row.short_path, row.burst_index) for row in found.pairs] == [
+        ("IMG_9999.CR3", 0),
+        ("IMG_10001.CR3", 1),
+        ("IMG_10002.CR3", 2),
+    ]
+
+
+def test_pairs_do_not_depend_on_the_order_of_the_captures() -> None:
+    captures = [frame(f"{n:05d}_00_{s}s.dng", s, 100 * n) for n in range(5) for s in (1, 10)]
+    assert pair(captures) == pair(captures[::-1])
+
+
+def test_a_csv_overrides(tmp_path) -> None:
+    captures = [frame("a.dng", Fraction(1, 10), 0), frame("b.dng", 10, 3), frame("c.dng", Fraction(1, 10), 500)]
+    table = tmp_path / "pairs.csv"
+    table.write_text("short,long,scene_id\nc.dng,b.dng,bridge\n")
+    found = pair_as_told(captures, read_told_pairs(table))
+    assert [(row.pair_id, row.short_path, row.exposure_ratio) for row in found.pairs] == [("bridge_00", "c.dng", 100)]
+    assert [row.path for row in found.unpaired] == ["a.dng"]
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [(ToldPair("a.dng", "x.dng", "s"), "'x.dng' is no capture"), (ToldPair("a.dng", "a.dng", "s"), "same file")],
+)
+def test_a_wrong_row_of_the_csv_is_named(row: ToldPair, says: str) -> None:
+    with pytest.raises(UsageError, match=f"row 1 .*{says}"):
+        pair_as_told([frame("a.dng", 1)], [row])
+
+
+def test_a_csv_without_the_columns_says_which(tmp_path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("dark,bright\na,b\n")
+    with pytest.raises(UsageError, match="short,long"):
+        read_told_pairs(table)

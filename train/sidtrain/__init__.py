@@ -1,0 +1,1 @@
+"""Train and evaluate the See-in-the-Dark U-Net on a validated manifest."""
