@@ -7,9 +7,10 @@ import pytest
 from factories import DEVICE, capture, fired, judge, judge_capture, scene, session
 
 from sidcurate.errors import UsageError
-from sidcurate.rules import RULES, Limits, Tables, left_out
+from sidcurate.rules import RULES, Limits, Tables
 from sidcurate.rules.contract import CaptureView, Draft, ManifestView, PairView, Rule
 from sidcurate.schemas import FileState, Unpaired
+from sidcurate.verdicts import left_out
 
 DARK = {"time": "1"}  # a ratio of 10
 

@@ -1,9 +1,20 @@
 """Talk to the person at the terminal: on stderr, so that stdout holds results only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
 
 import click
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+
+class Report(Protocol):
+    """Takes how far a stage of the work is."""
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Show `done` of `total`; `note` is anything worth seeing beside it."""
 
 
 def say(message: str) -> None:
@@ -12,27 +23,27 @@ def say(message: str) -> None:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[tuple[Callable[[int], None], Callable[[], None]]]:
-    """Show a bar with count, rate and time left; yield (set the total, advance by one)."""
+def progress() -> Iterator[Report]:
+    """Show a bar for each stage with count, rate and time left; nothing where stderr is not a terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn(what),
+        TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[note]}"),
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None, rate="")
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
 
-        def announce(total: int) -> None:
-            bar.update(task, total=total)
+        def report(stage: str, done: int, total: int, note: str = "") -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total, note="")
+            speed = bars.tasks[list(tasks).index(stage)].speed
+            rate = f"{speed:.3g}/s " if speed else ""
+            bars.update(tasks[stage], completed=done, total=total, note=rate + note)
 
-        def advance() -> None:
-            speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield announce, advance
+        yield report

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +105,8 @@ def command(
         click.echo("\n".join(map(_shot_line, shots)))
         say("dry run: nothing was written")
         return
-    with progress("shooting") as (announce, advance):
-        announce(len(shots))
-        truth = simulate(out, plan, on_frame=advance)
+    with progress() as report:
+        truth = simulate(out, plan, partial(report, "shooting"))
     faulty = sum(bool(frame.faults) for frame in truth.frames)
     click.echo(f"{len(truth.frames)} frames of {plan.scenes} scenes ({device}, {faulty} with a fault) in {out}")
     say(f"next: sidcurate ingest {out} --device {device}")

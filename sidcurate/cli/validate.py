@@ -82,11 +82,10 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
 
 
 def _watch(captures: "Sequence[Capture]") -> "Iterator[Capture]":
-    with progress("looking at the raws") as (announce, advance):
-        announce(len(captures))
-        for capture in captures:
+    with progress() as report:
+        for done, capture in enumerate(captures, start=1):
             yield capture
-            advance()
+            report("looking at the raws", done, len(captures))
 
 
 def _print_json(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:

@@ -22,13 +22,13 @@ from sidcurate.synthetic.truth import Truth, session_truth
 TRUTH_FILE = "truth.json"
 
 
-def simulate(out: Path, plan: Plan, on_frame: Callable[[], None] = lambda: None) -> Truth:
+def simulate(out: Path, plan: Plan, progress: Callable[[int, int], None] = lambda done, total: None) -> Truth:
     """Write a session into a folder, as DNG files with `truth.json` beside them.
 
     Args:
         out: the folder; made where it does not exist.
         plan: what to shoot.
-        on_frame: called after each stored frame.
+        progress: called with the count of frames stored and of frames to store.
 
     Raises:
         UsageError: the folder is not empty, or a fault does not go with the plan.
@@ -41,7 +41,7 @@ def simulate(out: Path, plan: Plan, on_frame: Callable[[], None] = lambda: None)
         for shot, codes, exposure in _exposures(plan, shots):
             _store(out, shot, codes)
             taken.append((shot, exposure))
-            on_frame()
+            progress(len(taken), len(shots))
         truth = session_truth(plan.body.slug, plan.seed, taken)
         (out / TRUTH_FILE).write_text(truth.to_json(), encoding="utf-8")
     except OSError as error:

@@ -1,0 +1,114 @@
+"""`sidcurate ingest`: a folder of raws -> captures, pairs and a default split."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidcurate.cli.console import progress, say
+from sidcurate.cli.options import (
+    dry_run_option,
+    jobs_option,
+    manifests_option,
+    pairing_rules,
+    pairs_option,
+    scene_gap_option,
+)
+from sidcurate.errors import UsageError
+
+if TYPE_CHECKING:
+    from sidcurate.ingest import Ingested
+    from sidcurate.schemas import Capture
+
+SOME_UNREADABLE = 3
+_LINES_SHOWN = 30
+
+
+@click.command(short_help="Read the raws of a camera into a manifest.")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--device", default=None, help="Slug of the camera.  [default: the folder's name]")
+@manifests_option
+@pairs_option
+@scene_gap_option
+@jobs_option
+@dry_run_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    folder: Path,
+    device: str | None,
+    manifests_root: Path,
+    pairs_csv: Path | None,
+    scene_gap_s: float | None,
+    jobs: int | None,
+    dry_run: bool,
+) -> None:
+    """Read every raw below FOLDER once, measure it, pair it by scene, and write manifests/DEVICE/.
+
+    Nothing in FOLDER is changed. A second run reads only what is new or has changed.
+    """
+    from sidcurate.ingest import ingest
+
+    directory = manifests_root / _slug(device or folder.resolve().name)
+    with progress() as report:
+        result = ingest(
+            folder,
+            directory,
+            rules=pairing_rules(pairs_csv, scene_gap_s),
+            jobs=jobs,
+            progress=partial(report, "reading raws"),
+            dry_run=dry_run,
+        )
+    click.echo("\n".join(_summary(result)))
+    if dry_run:
+        say("dry run: nothing was written")
+    else:
+        say(f"next: sidcurate validate --device {directory.name}")
+    ctx.exit(SOME_UNREADABLE if result.unreadable else 0)
+
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
+    if not slug:
+        raise UsageError(f"no device name can be made of {name!r}; give one with --device, such as --device canon90d")
+    return slug
+
+
+def _summary(result: "Ingested") -> Iterator[str]:
+    captures, scan = result.captures, result.scan
+    skipped = f"{scan.side_cars} side-cars and {scan.others.total()} other files skipped"
+    yield f"{len(captures)} raws, {result.read} of them read now; {skipped}"
+    for camera, count in sorted(Counter(map(_camera, captures)).items()):
+        yield f"  {count:4d}  {camera}"
+    yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
+    parts = Counter(pair.split or "none" for pair in result.pairs)
+    split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
+    yield f"{len(result.pairs)} pairs in {len({pair.scene_id for pair in result.pairs})} scenes ({split or 'no split'})"
+    unreadable = {capture.path for capture in result.unreadable}
+    yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
+    yield f"manifest: {result.directory}"
+
+
+def _some(lines: Iterable[str]) -> Iterator[str]:
+    listed = list(lines)
+    yield from (f"  {line}" for line in listed[:_LINES_SHOWN])
+    if len(listed) > _LINES_SHOWN:
+        yield f"  and {len(listed) - _LINES_SHOWN} more; `sidcurate report` lists them all"
+
+
+def _camera(capture: "Capture") -> str:
+    name = capture.camera_model or "unknown camera"
+    if capture.camera_make and not name.lower().startswith(capture.camera_make.lower().split()[0]):
+        name = f"{capture.camera_make} {name}"
+    size = f"{capture.width}x{capture.height}" if capture.width else "no pixels"
+    levels = f", black {_levels(capture.black_level)}, white {_levels(capture.white_level)}" if capture.width else ""
+    kind = capture.cfa or capture.cfa_kind or "no CFA"
+    return f"{name}, {size}, {kind}, {capture.bits_declared or '?'} bit{levels}"
+
+
+def _levels(values: "tuple[float, ...] | None") -> str:
+    return "unknown" if values is None else "/".join(f"{value:g}" for value in sorted(set(values)))

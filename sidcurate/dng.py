@@ -1,0 +1,144 @@
+"""What a DNG states about its sensor, from the directory (IFD) of its full-size raw image.
+
+LibRaw gives these facts too, but truncates a fractional black, reports a missing tag as 0 or 65535, shows a 4x4 pattern
+by its top-left quarter, and does not tell that tiles are missing. exifread does not enter the sub-IFDs, where most DNGs
+keep them. Tag numbers are those of TIFF 6.0, TIFF/EP and the DNG 1.7 specification.
+"""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from jaxtyping import Float64, Shaped
+
+Directory: TypeAlias = dict[int, Float64[np.ndarray, "values"]]
+
+_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS = 254, 256, 257, 259, 262, 330
+_STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
+_TILE_WIDTH, _TILE_ROWS, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
+_CFA_SIDES, _CFA_COLORS, _DNG_VERSION, _ACTIVE_AREA = 33421, 33422, 50706, 50829
+_BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 50717
+_CFA_IMAGE, _LINEAR_RAW, _UNCOMPRESSED = 32803, 34892, 1
+_WANTED = {
+    *(_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS),
+    *(_STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_ROWS, _TILE_OFFSETS, _TILE_BYTES),
+    *(_CFA_SIDES, _CFA_COLORS, _DNG_VERSION, _ACTIVE_AREA),
+    *(_BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE),
+}
+_COLOR_LETTERS = np.array(list("RGBCMYW"))  # By the codes of CFAPattern.
+
+# numpy's name for each TIFF type: BYTE, SHORT, LONG, RATIONAL, their signed kin, FLOAT, DOUBLE and IFD.
+_TYPES = {1: "u1", 3: "u2", 4: "u4", 5: "2u4", 6: "i1", 8: "i2", 9: "i4", 10: "2i4", 11: "f4", 12: "f8", 13: "u4"}
+
+
+@dataclass(frozen=True)
+class SensorTags:
+    """What a DNG states about its sensor; None where a tag is missing.
+
+    Patterns start at `origin`, the (row, column) of the top left of ActiveArea. `cfa` holds letters; `black_level` is
+    in DN, the mean over the planes of a linear image; `white_level` has one value a plane in DN. From row `whole_rows`
+    of the full raw image on, compressed strips or tiles are missing or reach past the end of the file.
+    """
+
+    origin: tuple[int, int]
+    compression: int
+    whole_rows: int
+    cfa: Shaped[np.ndarray, "rows columns"] | None
+    black_level: Float64[np.ndarray, "rows columns"] | None
+    white_level: tuple[float, ...] | None
+
+
+def sensor_tags(path: Path) -> SensorTags | None:
+    """Return what a DNG states about its sensor; None for every other file and for a damaged header."""
+    try:
+        with path.open("rb") as stream, np.errstate(all="ignore"):  # Rationals may be 1/0 or 0/0.
+            directory = _raw_directory(stream)
+            return _sensor_tags(directory, path.stat().st_size) if directory else None
+    # Whether the file is readable is LibRaw's to say; a damaged header states nothing, and the levels are LibRaw's.
+    except (OSError, ValueError, LookupError, ArithmeticError, struct.error):
+        return None
+
+
+def _raw_directory(stream: BinaryIO) -> Directory | None:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(stream.read(4))
+    if order is None:
+        return None
+    first = _directory(stream, order, *struct.unpack(f"{order}I", stream.read(4)))
+    if _DNG_VERSION not in first:
+        return None
+    directories = [first, *(_directory(stream, order, int(offset)) for offset in first.get(_SUB_IFDS, ()))]
+    full_size = [each for each in directories if not _number(each, _SUBFILE, 0)]
+    return next((each for each in full_size if _number(each, _PHOTOMETRIC, 0) in (_CFA_IMAGE, _LINEAR_RAW)), None)
+
+
+def _directory(stream: BinaryIO, order: str, offset: int) -> Directory:
+    """Return the wanted numbers of a directory by tag, rationals as quotients."""
+    stream.seek(offset)
+    (count,) = struct.unpack(f"{order}H", stream.read(2))
+    rows = stream.read(12 * count)
+    found: Directory = {}
+    for row in range(0, 12 * count, 12):
+        code, kind, length = struct.unpack_from(f"{order}HHI", rows, row)
+        if code not in _WANTED or kind not in _TYPES:
+            continue
+        dtype = np.dtype(f"{_TYPES[kind][:-2]}{order}{_TYPES[kind][-2:]}")
+        content = rows[row + 8 : row + 12]
+        if length * dtype.itemsize > len(content):
+            stream.seek(*struct.unpack(f"{order}I", content))
+            content = stream.read(length * dtype.itemsize)
+        values = np.frombuffer(content, dtype, length).astype(np.float64)
+        found[code] = values[:, 0] / values[:, 1] if values.ndim == 2 else values
+    return found
+
+
+def _number(directory: Directory, code: int, default: int) -> int:
+    return int(directory[code][0]) if code in directory else default
+
+
+def _finite(directory: Directory, code: int) -> Float64[np.ndarray, "values"] | None:
+    values = directory.get(code)
+    return values if values is not None and values.size and np.isfinite(values).all() else None
+
+
+def _sensor_tags(directory: Directory, file_size: int) -> SensorTags:
+    white = _finite(directory, _WHITE)
+    top, left = directory.get(_ACTIVE_AREA, np.zeros(2))[:2]
+    return SensorTags(
+        origin=(int(top), int(left)),
+        compression=_number(directory, _COMPRESSION, _UNCOMPRESSED),
+        whole_rows=_whole_rows(directory, file_size),
+        cfa=_cfa(directory),
+        black_level=_black(directory),
+        white_level=None if white is None else tuple(white.tolist()),
+    )
+
+
+def _whole_rows(directory: Directory, file_size: int) -> int:
+    height, width = _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)
+    if _number(directory, _COMPRESSION, _UNCOMPRESSED) == _UNCOMPRESSED:
+        return height  # There LibRaw counts bytes itself and refuses a file that is too short.
+    tiled = _TILE_OFFSETS in directory
+    rows = _number(directory, _TILE_ROWS if tiled else _STRIP_ROWS, height)
+    across = -(-width // _number(directory, _TILE_WIDTH, width))
+    offsets, sizes = (_TILE_OFFSETS, _TILE_BYTES) if tiled else (_STRIP_OFFSETS, _STRIP_BYTES)
+    outside = np.flatnonzero(directory[offsets] + directory[sizes] > file_size)
+    whole = int(outside[0]) if outside.size else directory[offsets].size
+    return min(height, whole // across * rows)
+
+
+def _cfa(directory: Directory) -> Shaped[np.ndarray, "rows columns"] | None:
+    if _CFA_COLORS not in directory or _CFA_SIDES not in directory:
+        return None
+    rows, columns = directory[_CFA_SIDES].astype(int)
+    return np.asarray(_COLOR_LETTERS[directory[_CFA_COLORS].astype(int)].reshape(rows, columns))
+
+
+def _black(directory: Directory) -> Float64[np.ndarray, "rows columns"] | None:
+    deltas = (directory.get(code, np.zeros(1)) for code in (_BLACK_DELTA_H, _BLACK_DELTA_V))
+    black = _finite(directory, _BLACK)
+    if black is None or any(delta.any() for delta in deltas):
+        return None  # With deltas by column or row BlackLevel is not the whole black; LibRaw averages them in.
+    rows, columns = directory.get(_BLACK_SIDES, np.ones(2)).astype(int)
+    return np.asarray(black.reshape(rows, columns, -1).mean(axis=2))

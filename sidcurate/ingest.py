@@ -1,0 +1,224 @@
+"""Files -> Captures, each read once and measured once, in workers that may die; then pairs, a split and a manifest."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import rawpy
+
+from sidcurate import levels, manifests, metadata, pairing, raw, splits
+from sidcurate.errors import UnreadableRawError, UsageError
+from sidcurate.exposure import seconds_in_name
+from sidcurate.isolation import Failure, map_isolated
+from sidcurate.pairing import DEFAULT_SCENE_GAP_S, ToldPair
+from sidcurate.scan import RawFile, Scan, scan
+from sidcurate.schemas import Capture, Pair, Split, Unpaired
+
+# A row is read again when the reader has changed, even if its file has not.
+READER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PairingRules:
+    """How the captures of a manifest are paired; kept with it, so that the next ingest pairs them the same way."""
+
+    scene_gap_s: float = DEFAULT_SCENE_GAP_S
+    told: Sequence[ToldPair] | None = None
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What an ingest found and wrote."""
+
+    scan: Scan
+    captures: list[Capture]
+    read: int
+    pairs: list[Pair]
+    unpaired: list[Unpaired]
+    directory: Path
+
+    @property
+    def unreadable(self) -> list[Capture]:
+        """Captures whose pixels no reader could decode."""
+        return [capture for capture in self.captures if capture.status != "ok"]
+
+
+@dataclass(frozen=True)
+class _Task:
+    root: Path
+    file: RawFile
+    device: str
+
+
+def ingest(
+    root: Path,
+    directory: Path,
+    *,
+    rules: PairingRules | None = None,
+    jobs: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    dry_run: bool = False,
+) -> Ingested:
+    """Read the raws of a folder into the manifest of one device; unchanged files are not read again.
+
+    Args:
+        root: folder of the raws, searched with all folders below it.
+        directory: folder of the manifest; its name is the device.
+        rules: how to pair; by default as the last time.
+        jobs: worker processes; one a core by default.
+        progress: called with the count of files read and of files to read.
+        dry_run: read everything, write nothing.
+
+    Raises:
+        UsageError: no raws, or the manifest is about another folder.
+        IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
+    """
+    found = scan(root)
+    source = manifests.read_source(directory)
+    _check_same_root(source, root.resolve(), directory)
+    before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
+    captures = _unchanged(source, before.captures if before else (), found.raws)
+    fresh = [file for file in found.raws if file.path not in captures]
+    for done, capture in enumerate(read_captures(root, fresh, directory.name, jobs), start=1):
+        captures[capture.path] = capture
+        progress(done, len(fresh))
+    rows = [captures[file.path] for file in found.raws]
+    rules = rules or _stored_rules(source)
+    paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
+    if not dry_run:
+        manifests.save(directory, {Capture: rows, Pair: paired.pairs, Unpaired: paired.unpaired})
+        manifests.write_source(directory, _source(root, found.raws, rules))
+    return Ingested(found, rows, len(fresh), paired.pairs, paired.unpaired, directory)
+
+
+def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -> pairing.Pairing:
+    """Pair the captures of a manifest anew, without reading a raw."""
+    manifest = manifests.load(directory)
+    paired = pair(manifest.captures, rules, splits.parts_of(manifest.pairs))
+    if not dry_run:
+        manifests.save(directory, {Pair: paired.pairs, Unpaired: paired.unpaired})
+        manifests.write_source(directory, {**manifests.read_source(directory), "pairing": asdict(rules)})
+    return paired
+
+
+def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, Split]) -> pairing.Pairing:
+    """Return the pairs with a default split; scenes that already have a part keep it."""
+    told = rules.told
+    paired = pairing.pair(captures, rules.scene_gap_s) if told is None else pairing.pair_as_told(captures, told)
+    scenes = {row.scene_id for row in paired.pairs}
+    assigned = splits.assign(scenes, splits.default_counts(len(scenes)), kept=parts)
+    return pairing.Pairing(splits.apply(paired.pairs, assigned), paired.unpaired)
+
+
+def read_captures(root: Path, files: Sequence[RawFile], device: str, jobs: int | None = None) -> Iterator[Capture]:
+    """Yield the capture of each file, in order; a worker that dies costs the pixels of its own file only."""
+    tasks = (_Task(root, file, device) for file in files)
+    for task, result in map_isolated(_read_capture, tasks, jobs=min(jobs, len(files)) if jobs and files else jobs):
+        yield _unreadable(task, result.reason) if isinstance(result, Failure) else result
+
+
+def _read_capture(task: _Task) -> Capture:
+    path = task.root / task.file.path
+    try:
+        digest = manifests.sha256_of(path)
+        header = metadata.read_header(path)
+    except OSError as error:
+        return _unreadable(task, f"the file cannot be read ({error.strerror})")
+    try:
+        frame = raw.read(path)
+    except UnreadableRawError as error:
+        return _unreadable(task, str(error), digest, header)
+    facts = _sensor_facts(frame)
+    status = path.stat()
+    if (status.st_size, status.st_mtime_ns) != (task.file.size_bytes, task.file.mtime_ns):
+        return _unreadable(task, "the file changed while it was read; ingest again when it is complete")
+    header = metadata.with_second_opinion(header, frame.readings)
+    return Capture(**_file_facts(task, digest), status="ok", **_header_facts(header), **facts)
+
+
+def _unreadable(
+    task: _Task, reason: str, digest: str | None = None, header: metadata.Metadata | None = None
+) -> Capture:
+    known = _header_facts(header) if header else {}
+    return Capture(**_file_facts(task, digest), status="unreadable", status_reason=reason, **known)
+
+
+def _file_facts(task: _Task, digest: str | None) -> dict[str, Any]:
+    stated = seconds_in_name(Path(task.file.path).stem)
+    return {
+        "device": task.device,
+        "path": task.file.path,
+        "sha256": digest,
+        "size_bytes": task.file.size_bytes,
+        "name_exposure_time_s": float(stated) if stated else None,
+    }
+
+
+def _header_facts(header: metadata.Metadata) -> dict[str, Any]:
+    facts = {name: value for name, value in vars(header).items() if name in Capture.model_fields}
+    time = header.exposure_time_s
+    exposure = (
+        {"exposure_num": time.numerator, "exposure_den": time.denominator, "exposure_time_s": float(time)}
+        if time
+        else {}
+    )
+    return facts | exposure
+
+
+def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
+    sensor, readings = frame.sensor, frame.readings
+    facts = {name: value for name, value in vars(sensor).items() if name in Capture.model_fields}
+    facts |= {
+        "libraw_exposure_time_s": readings.exposure_time_s,
+        "libraw_iso": readings.iso,
+        "libraw_f_number": readings.f_number,
+    }
+    if frame.mosaic is None:
+        return facts
+    measured = levels.measure(frame.mosaic, sensor.white_level, sensor.bits_declared, sensor.cfa_kind)
+    return {**facts, **vars(measured)}
+
+
+def _unchanged(source: Mapping[str, Any], rows: Sequence[Capture], files: Sequence[RawFile]) -> dict[str, Capture]:
+    """Return the rows that still hold: same reader, size and time. A row without a hash was never read through."""
+    if source.get("reader") != _reader():
+        return {}
+    seen = source.get("seen", {})
+    by_path = {row.path: row for row in rows if row.sha256}
+    return {
+        file.path: by_path[file.path]
+        for file in files
+        if file.path in by_path and seen.get(file.path) == [file.size_bytes, file.mtime_ns]
+    }
+
+
+def _source(root: Path, files: Sequence[RawFile], rules: PairingRules) -> dict[str, Any]:
+    return {
+        "root": str(root.resolve()),
+        "reader": _reader(),
+        "pairing": asdict(rules),
+        "seen": {file.path: [file.size_bytes, file.mtime_ns] for file in files},
+    }
+
+
+def _reader() -> str:
+    return f"{READER_VERSION}, LibRaw {'.'.join(map(str, rawpy.libraw_version))}"
+
+
+def _stored_rules(source: Mapping[str, Any]) -> PairingRules:
+    stored = source.get("pairing", {})
+    told = stored.get("told")
+    return PairingRules(
+        scene_gap_s=stored.get("scene_gap_s", DEFAULT_SCENE_GAP_S),
+        told=None if told is None else [ToldPair(**row) for row in told],
+    )
+
+
+def _check_same_root(source: Mapping[str, Any], root: Path, directory: Path) -> None:
+    before = source.get("root")
+    if before and Path(before) != root and Path(before).is_dir():
+        raise UsageError(
+            f"{directory} is the manifest of {before}, not of {root}; name another with --device, "
+            "or ingest a folder that holds both"
+        )

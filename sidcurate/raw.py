@@ -1,0 +1,146 @@
+"""Raw file -> visible mosaic and what is declared about the sensor, by LibRaw; and LibRaw's rendering of a mosaic.
+
+LibRaw is native code fed with foreign files: call `read` and `render` in a worker that may die. A decode that succeeds
+proves nothing; `levels` measures whether the pixels are whole.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import rawpy
+from jaxtyping import UInt16
+
+from sidcurate.dng import sensor_tags
+from sidcurate.errors import UnreadableRawError
+from sidcurate.sensor import Sensor, declared_sensor
+
+# Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
+_MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
+_ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF; its 0 is "as stored" and "not stated" alike.
+
+
+@dataclass(frozen=True)
+class LibrawReadings:
+    """What LibRaw reads from the header; None for the zeros and the year 1970 that it gives for "unknown"."""
+
+    exposure_time_s: float | None = None
+    iso: float | None = None
+    f_number: float | None = None
+    focal_length_mm: float | None = None
+    captured_at: datetime | None = None
+    orientation: int | None = None
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """One decoded raw. The mosaic is the visible area in DN; None for a raw with several values a pixel."""
+
+    mosaic: UInt16[np.ndarray, "h w"] | None
+    sensor: Sensor
+    readings: LibrawReadings
+
+
+def read(path: Path) -> RawFrame:
+    """Return the visible mosaic of a raw file, what is declared about its sensor, and LibRaw's header readings.
+
+    Rows of a DNG that its file does not hold are zero.
+
+    Raises:
+        UnreadableRawError: the file cannot be decoded; the message holds LibRaw's own reason.
+    """
+    with _decoded(path) as raw:
+        tags = sensor_tags(path)
+        if tags:
+            raw.raw_image[tags.whole_rows :] = 0  # LibRaw leaves there what its memory held: another picture, maybe.
+        flat = raw.raw_type == rawpy.RawType.Flat
+        mosaic = raw.raw_image_visible.copy() if flat else None  # The view dies with the reader.
+        return RawFrame(mosaic, declared_sensor(raw, path, tags), _readings(raw))
+
+
+def render(
+    path: Path,
+    mosaic: UInt16[np.ndarray, "h w"] | None = None,
+    *,
+    adjust_maximum_thr: float,
+    white_balance: Sequence[float] | None = None,
+) -> UInt16[np.ndarray, "h w 3"]:
+    """Return LibRaw's rendering as SID makes its targets: sRGB of 16 bits, no auto-brightness, aligned with the mosaic.
+
+    Args:
+        path: raw file whose levels, matrix and white balance are used.
+        mosaic: pixels to render instead of the file's own, of the visible area, in DN.
+        adjust_maximum_thr: LibRaw's threshold above which it takes the maximum of the picture itself for white. SID has
+            LibRaw's default 0.75; 0.0 makes the scale independent of the picture.
+        white_balance: multipliers for R, G, B; the camera's by default.
+
+    Raises:
+        UnreadableRawError: the file cannot be decoded, or its rendering is not aligned with its mosaic.
+    """
+    with _decoded(path) as raw:
+        visible = raw.raw_image_visible
+        if mosaic is not None:
+            _require_shape(path, "the mosaic to render", mosaic.shape, visible.shape)
+            visible[...] = mosaic
+        red, green, blue = white_balance or (0.0, 0.0, 0.0)
+        image = raw.postprocess(
+            use_camera_wb=white_balance is None,
+            user_wb=[red, green, blue, green] if white_balance else None,
+            adjust_maximum_thr=adjust_maximum_thr,
+            no_auto_bright=True,
+            output_bps=16,
+            user_flip=0,  # Otherwise LibRaw turns the picture by the orientation tag, but never the mosaic.
+            half_size=False,
+        )
+        _require_shape(path, "LibRaw's rendering", image.shape[:2], visible.shape[:2])
+        return image
+
+
+@contextmanager
+def _decoded(path: Path) -> Iterator[rawpy.RawPy]:
+    try:
+        with rawpy.imread(str(path)) as raw:
+            raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
+            yield raw
+    except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
+        raise UnreadableRawError(f"{path.name} cannot be decoded: {_reason(path, error)}") from error
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if not path.is_file() or not path.stat().st_size:
+        return "the file is empty or gone; copy it again from the card"
+    own = error.args[0] if error.args else type(error).__name__
+    words = own.decode(errors="replace") if isinstance(own, bytes) else str(own)
+    tags = sensor_tags(path)
+    if tags and tags.compression in _MISSING_CODECS:
+        codec = _MISSING_CODECS[tags.compression]
+        return f"LibRaw cannot read {codec} ({words}); convert it to a DNG with lossless JPEG compression"
+    return f"LibRaw says {words!r}; copy it again from the card, or convert it to DNG"
+
+
+def _require_shape(path: Path, what: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if tuple(shape) != tuple(expected):
+        raise UnreadableRawError(
+            f"{path.name}: {what} is {shape[1]}x{shape[0]}, the visible mosaic {expected[1]}x{expected[0]}; "
+            "such a raw cannot be aligned, leave it out"
+        )
+
+
+def _readings(raw: rawpy.RawPy) -> LibrawReadings:
+    other = raw.other
+    return LibrawReadings(
+        exposure_time_s=_known(other.shutter_speed),
+        iso=_known(other.iso_speed),
+        f_number=_known(other.aperture),
+        focal_length_mm=_known(other.focal_length),
+        captured_at=other.timestamp if other.timestamp and other.timestamp.year > 1970 else None,
+        orientation=_ORIENTATIONS.get(raw.sizes.flip),
+    )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) and value > 0 else None

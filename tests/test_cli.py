@@ -1,0 +1,43 @@
+"""The command line as a whole: light, and never a traceback."""
+
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from sidcurate.cli import VERBS, main
+
+HEAVY = {"numpy", "pandas", "pyarrow", "rawpy", "rich", "torch", "jinja2", "pebble", "sidtrain"}
+
+
+def modules_after(arguments: str) -> set[str]:
+    start = f"try: main({arguments})\nexcept SystemExit: pass"
+    program = f"import sys; from sidcurate.cli import main\n{start}\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ingest", "--help"], ["finetune", "--help"]])
+def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
+    assert modules_after(repr(arguments)) & HEAVY == set()
+
+
+def test_rules_load_no_array_library() -> None:
+    assert modules_after("['rules', 'PAIR201']") & {"numpy", "pandas", "pyarrow", "rawpy", "torch"} == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    result = CliRunner().invoke(main, [verb, "--help"])
+    assert result.exit_code == 0
+    command = main.get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None
+    assert command.get_short_help_str(), verb
+    assert all(parameter.help for parameter in command.params if parameter.param_type_name == "option"), verb
+
+
+def test_an_unknown_verb_is_a_usage_error() -> None:
+    result = CliRunner().invoke(main, ["inges"])
+    assert result.exit_code == 2
+    assert "No such command 'inges'" in result.stderr
