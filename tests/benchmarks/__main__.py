@@ -1,0 +1,17 @@
+"""`make bench`: print each benchmark's ratios as a table that the README quotes. Never a timed test."""
+
+import sys
+
+from tests.benchmarks import ingest_rate, patch_rate, timing
+
+BENCHMARKS = {"ingest": ingest_rate.run, "patches": patch_rate.run}
+
+
+def main() -> None:
+    """Run the benchmarks named on the command line, or all of them."""
+    rows = [row for name in sys.argv[1:] or BENCHMARKS for row in BENCHMARKS[name]()]
+    print(timing.markdown(rows))
+
+
+if __name__ == "__main__":
+    main()

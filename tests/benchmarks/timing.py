@@ -1,0 +1,48 @@
+"""Interleaved timings: the machine's speed drifts, the ratio within a round does not."""
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One claim: how many times faster than a named peer, as the median and the range over the rounds."""
+
+    what: str
+    peer: str
+    ratios: tuple[float, ...]
+    rate: str
+
+
+def rounds(contenders: Mapping[str, Callable[[], object]], count: int = ROUNDS) -> dict[str, list[float]]:
+    """Return seconds by contender, one a round, all contenders in every round, after one round that is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(count + 1):
+        for name, work in contenders.items():
+            start = time.perf_counter()
+            work()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(what: str, peer: str, ours: list[float], theirs: list[float], items: int, unit: str) -> Row:
+    """Return the ratios of the peer's seconds to ours, round by round."""
+    ratios = tuple(other / own for own, other in zip(ours, theirs, strict=True))
+    return Row(what, peer, ratios, f"{items / statistics.median(ours):.3g} {unit}")
+
+
+def markdown(rows: list[Row]) -> str:
+    """Return the rows as a Markdown table, with the machine."""
+    lines = ["| what | peer, in the same run | times the peer (range) | rate |", "|---|---|---|---|"]
+    for entry in rows:
+        low, middle, high = min(entry.ratios), statistics.median(entry.ratios), max(entry.ratios)
+        lines.append(f"| {entry.what} | {entry.peer} | {middle:.3g}× ({low:.3g}-{high:.3g}) | {entry.rate} |")
+    lines.append(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {ROUNDS} rounds")
+    return "\n".join(lines)

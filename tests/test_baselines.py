@@ -1,0 +1,127 @@
+"""The three trivial pictures: made as they say, and tuned on what they are given."""
+
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_session
+
+from sidcurate import manifests, raw
+from sidcurate.cfa import crop_to_rggb
+from sidcurate.manifests import Manifest
+from sidcurate.synthetic.dng import DngTags, write_dng
+from sidtrain import baselines, store
+from sidtrain.baselines import SIGMAS_PX, Raws
+from sidtrain.metrics import psnr_db
+from sidtrain.recipe import Recipe
+from sidtrain.store import Entry, StoreSettings
+
+RECIPE = Recipe(adjust_maximum_thr=0.0)
+
+
+def raws_of(manifest: Manifest) -> Raws:
+    captures = {capture.path: capture for capture in manifest.captures}
+    return Raws(manifests.raw_root(manifest.directory), captures, RECIPE)
+
+
+def entries_of(manifest: Manifest, folder: Path) -> list[Entry]:
+    raws = raws_of(manifest)
+    return store.build(manifest.pairs, raws.captures, raws.root, folder / "store", StoreSettings(0.0), jobs=1)
+
+
+def overwrite(manifest: Manifest, path: str, mosaic: np.ndarray) -> None:
+    """Put other pixels into a raw of a session, its levels and phase kept."""
+    capture = next(capture for capture in manifest.captures if capture.path == path)
+    tags = DngTags(
+        cfa=capture.cfa,
+        black_level=capture.black_level,
+        white_level=small_session.WHITE,
+        exposure_time_s=Fraction(1),
+    )
+    write_dng(raws_of(manifest).root / path, mosaic.astype(np.uint16), tags)
+
+
+def test_the_signal_is_multiplied_above_the_black_of_its_own_site():
+    mosaic = np.array([[70, 70], [60, 1000]], np.uint16)
+    result = baselines.amplified_mosaic(mosaic, (64.0, 65.5, 66.0, 67.0), (1023.0,) * 4, ratio=10)
+    assert result.tolist() == [[64 + 60, round(65.5 + 45)], [66, 1023]]
+    assert result.dtype == np.uint16
+
+
+@pytest.mark.parametrize("cfa", ["RGGB", "BGGR", "GRBG", "GBRG"])
+def test_a_noiseless_short_amplified_is_its_target(tmp_path: Path, cfa: str):
+    manifest = small_session.write_session(tmp_path, ["train"], cfa=cfa)
+    (pair,), raws = manifest.pairs, raws_of(manifest)
+    black = np.tile(np.reshape(raws.captures[pair.short_path].black_level, (2, 2)), (25, 33))
+    signal = np.random.default_rng(0).integers(0, 9, black.shape)
+    overwrite(manifest, pair.short_path, black + signal)
+    overwrite(manifest, pair.long_path, black + 100 * signal)
+    target = raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0)
+    picture = baselines.amplified(pair, raws, ratio=100)
+    assert np.array_equal(picture * 65535, crop_to_rggb(target, cfa).astype(np.float32))
+
+
+def test_the_white_balance_is_the_target_s(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train"])
+    (pair,), raws = manifest.pairs, raws_of(manifest)
+    before = baselines.amplified(pair, raws, ratio=100)
+    long = raws.captures[pair.long_path]
+    warm_long = long.model_copy(update={"white_balance": (3.0, 1.0, 1.0)})
+    warm = replace(raws, captures={**raws.captures, pair.long_path: warm_long})
+    change = baselines.amplified(pair, warm, ratio=100).mean(axis=(0, 1)) / before.mean(axis=(0, 1))
+    assert change[0] > 1.1
+    assert change[2] < 0.9
+
+
+def test_a_ratio_of_one_shows_the_short_as_it_was_shot(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train"])
+    (pair,), raws = manifest.pairs, raws_of(manifest)
+    shot = raw.render(raws.root / pair.short_path, adjust_maximum_thr=0.0)
+    assert np.array_equal(baselines.amplified(pair, raws, ratio=1) * 65535, crop_to_rggb(shot, "BGGR"))
+
+
+def test_the_blur_is_the_one_with_the_best_mean_psnr_on_the_training_frames(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train", "train"])
+    raws, entries = raws_of(manifest), entries_of(manifest, tmp_path)
+    pictures = [baselines.amplified(entry.pair, raws, small_session.RATIO) for entry in entries]
+    means = {
+        sigma: np.mean([
+            psnr_db(baselines.blurred(picture, sigma), entry.target / np.float32(65535))
+            for picture, entry in zip(pictures, entries, strict=True)
+        ])
+        for sigma in SIGMAS_PX
+    }  # fmt: skip
+    learned = baselines.learn(entries, raws)
+    assert learned.sigma_px == max(means, key=means.__getitem__)
+    assert learned.sigma_px > SIGMAS_PX[2]  # shot noise of a few electrons asks for a wide one
+
+
+def test_a_noiseless_short_asks_for_no_blur(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train"])
+    (pair,) = manifest.pairs
+    black = np.tile(np.reshape(manifest.captures[1].black_level, (2, 2)), (25, 33))
+    signal = np.random.default_rng(0).integers(0, 9, black.shape)
+    (entry,) = entries_of(manifest, tmp_path)
+    overwrite(manifest, pair.short_path, black + signal)
+    overwrite(manifest, pair.long_path, black + 100 * signal)
+    target = crop_to_rggb(raw.render(raws_of(manifest).root / pair.long_path, adjust_maximum_thr=0.0), "BGGR")
+    learned = baselines.learn([replace(entry, target=target)], raws_of(manifest))
+    assert learned.sigma_px == SIGMAS_PX[0]
+
+
+def test_the_mean_color_counts_each_long_frame_once(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train", "train"], shorts=2)
+    first, again, second, _ = entries_of(manifest, tmp_path)
+    expected = np.stack([first.target, second.target]).mean(axis=(0, 1, 2)) / 65535
+    assert baselines.mean_color([first, again, second]) == pytest.approx(tuple(expected))
+
+
+def test_the_pictures_have_the_size_of_the_target(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train"], cfa="GRBG", size=(34, 44))
+    entries = entries_of(manifest, tmp_path)
+    pictures = baselines.learn(entries, raws_of(manifest)).pictures(entries[0])
+    assert list(pictures) == ["amplified", "gaussian", "mean-color"]
+    assert {picture.shape for picture in pictures.values()} == {entries[0].target.shape}
+    assert np.ptp(pictures["mean-color"], axis=(0, 1)).tolist() == [0, 0, 0]

@@ -1,0 +1,168 @@
+"""Checkpoints: what is saved comes back, and the wrong one is an error, never a black picture."""
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from sidcurate.errors import IntegrityError, UsageError
+from sidtrain import checkpoint
+from sidtrain.checkpoint import Sidecar
+from sidtrain.recipe import Recipe
+from sidtrain.unet import Architecture, Unet, build
+
+SMALL = Architecture(width=2, levels=2)
+
+
+def sidecar() -> Sidecar:
+    return Sidecar(
+        architecture=SMALL,
+        amplification="min(exposure_ratio, 300), then clipped at 1",
+        recipe=Recipe(width=2, levels=2),
+        device="phone",
+        manifest_sums={"pairs.parquet": "00"},
+        scenes={"train": ("00001",), "val": ()},
+        left_out={"00002_00": ("PAIR201",)},
+        tools=checkpoint.tools(),
+        initial_weights=checkpoint.SCRATCH,
+        step=7,
+        metrics={"val_psnr_db": 20.0},
+        metrics_protocol="as the test says",
+    )
+
+
+def save(folder: Path, seed: int = 0) -> Unet:
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(seed)
+    model = build(SMALL)
+    checkpoint.save(folder, model, sidecar())
+    return model
+
+
+def same(one: Unet, other: Unet) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def edit(folder: Path, **fields: object) -> None:
+    path = folder / "model.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize("name", ["", "model.safetensors"])
+def test_a_checkpoint_comes_back_whole(tmp_path: Path, name: str) -> None:
+    model = save(tmp_path / "run")
+    loaded, contract = checkpoint.load(tmp_path / "run" / name)
+    assert same(model, loaded)
+    assert contract == sidecar().model_copy(update={"sha256": contract.sha256})
+    assert len(contract.sha256) == 64
+
+
+def test_the_weights_are_plain_safetensors(tmp_path: Path) -> None:
+    model = save(tmp_path)
+    tensors = safetensors.torch.load_file(tmp_path / "model.safetensors")
+    assert tensors.keys() == model.state_dict().keys()
+
+
+def test_nothing_but_the_checkpoint_is_left_in_the_folder(tmp_path: Path) -> None:
+    save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_a_flipped_bit_in_the_weights_is_seen(tmp_path: Path) -> None:
+    save(tmp_path)
+    path = tmp_path / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match="SHA-256"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("packing", "by-position"),
+        ("cfa_kind", "xtrans"),
+        ("levels", "measured"),
+        ("format_version", 2),
+        ("architecture", {"name": "a10"}),
+        ("architecture", None),
+    ],
+)
+def test_a_checkpoint_for_another_input_is_refused_with_the_reason(tmp_path: Path, field: str, value: object) -> None:
+    save(tmp_path)
+    edit(tmp_path, **{field: value})
+    with pytest.raises(UsageError, match=f"its {field} is"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_of_another_size_than_the_side_car_says_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    edit(tmp_path, architecture=Architecture(width=4, levels=2).model_dump())
+    with pytest.raises(IntegrityError, match="does not hold the weights"):
+        checkpoint.load(tmp_path)
+
+
+def test_weights_without_a_side_car_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "model.json").unlink()
+    with pytest.raises(UsageError, match="no side-car"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 1}', "\x00\xff"])
+def test_a_side_car_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> None:
+    save(tmp_path)
+    (tmp_path / "model.json").write_text(content)
+    with pytest.raises(UsageError):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "weights.pt", "run"])
+def test_a_path_without_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"anything")
+    with pytest.raises(UsageError):
+        checkpoint.load(tmp_path / name)
+
+
+@pytest.mark.parametrize("done", ["staged", "committed"])
+def test_a_save_that_was_cut_off_leaves_the_old_or_the_new_checkpoint(tmp_path: Path, done: str) -> None:
+    """The moments at which a kill can strike: after the weights are staged, and after the side-car is replaced."""
+    old, new = save(tmp_path / "run", seed=0), save(tmp_path / "next", seed=1)
+    staged = (tmp_path / "next" / "model.safetensors").read_bytes()
+    contract = (tmp_path / "next" / "model.json").read_bytes()
+    (tmp_path / "run" / f".model.safetensors.{json.loads(contract)['sha256']}").write_bytes(staged)
+    if done == "committed":
+        (tmp_path / "run" / "model.json").write_bytes(contract)
+    assert same(checkpoint.load(tmp_path / "run")[0], old if done == "staged" else new)
+
+
+def test_the_training_state_comes_back(tmp_path: Path) -> None:
+    state = {"step": 3, "tensor": torch.arange(3), "best": -float("inf"), "initial": ("scratch", None)}
+    checkpoint.save_state(tmp_path / "state.pt", state)
+    loaded = checkpoint.load_state(tmp_path / "state.pt")
+    assert torch.equal(loaded.pop("tensor"), state.pop("tensor"))
+    assert loaded == state
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return print, ("run",)
+
+
+@pytest.mark.parametrize("content", [b"", b"no zip", "hostile"])
+def test_a_training_state_that_is_torn_or_runs_code_is_refused(tmp_path: Path, content: bytes | str) -> None:
+    path = tmp_path / "state.pt"
+    if content == "hostile":
+        torch.save({"step": Hostile()}, path)
+    else:
+        path.write_bytes(bytes(content))  # type: ignore[arg-type]
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        checkpoint.load_state(path)
+
+
+def test_a_state_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nothing to resume"):
+        checkpoint.load_state(tmp_path / "state.pt")

@@ -1,0 +1,307 @@
+"""The training loop: it learns, it stops and goes on exactly, and it keeps what it should."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_session
+import torch
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from sidcurate import manifests
+from sidcurate.cli import main
+from sidcurate.errors import UsageError
+from sidcurate.manifests import Manifest
+from sidcurate.schemas import Finding
+from sidtrain import checkpoint, finetune, runs
+from sidtrain.recipe import Recipe
+
+TINY = Recipe(
+    width=2,
+    levels=2,
+    patch=8,
+    batch=2,
+    unit="steps",
+    duration=6,
+    schedule=((0, 1e-3), (4, 1e-4)),
+    validate_every=3,
+    offset_draw="inclusive",
+)
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of two training, one validation and one test scene, decoded once for all tests."""
+    folder = tmp_path_factory.mktemp("session")
+    small_session.write_session(folder)
+    return folder
+
+
+def manifest(session: Path) -> Manifest:
+    return manifests.load(session / "manifests" / "phone")
+
+
+def train(session: Path, run: Path, recipe: Recipe = TINY, **changed: object) -> finetune.Result:
+    return finetune.finetune(manifest(session), recipe, run, session / "store", jobs=1, **changed)  # type: ignore[arg-type]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoint.load(run)[0].state_dict())
+
+
+def same(one: Path, other: Path) -> bool:
+    a, b = weights(one), weights(other)
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_training_lowers_the_loss_and_raises_the_psnr(session: Path, tmp_path: Path) -> None:
+    recipe = TINY.model_copy(update={"width": 8, "duration": 120, "schedule": ((0, 2e-3),), "validate_every": 120})
+    train(session, tmp_path / "run", recipe)
+    log = runs.read_log(tmp_path / "run")
+    before, after = (line["val_psnr_db"] for line in log if "val_psnr_db" in line)
+    assert after > before + 5
+    losses = [line["train_loss"] for line in log if "train_loss" in line]
+    assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:20])
+
+
+def test_the_side_car_says_how_the_weights_came_about(session: Path, tmp_path: Path) -> None:
+    result = train(session, tmp_path / "run")
+    _, sidecar = checkpoint.load(tmp_path / "run")
+    assert (sidecar.recipe, sidecar.step, sidecar.device) == (TINY, 6, "phone")
+    assert sidecar.scenes == {"train": ("00000", "00001"), "val": ("00002",)}
+    assert sidecar.manifest_sums == dict(manifest(session).sums)
+    assert (sidecar.initial_weights, sidecar.initial_sha256) == ("scratch", None)
+    assert sidecar.metrics == result.metrics
+    assert "1 validation scene" in sidecar.metrics_protocol
+
+
+def test_the_log_has_every_step_and_the_rate_of_the_schedule(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run")
+    steps = [line for line in runs.read_log(tmp_path / "run") if "train_loss" in line]
+    assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
+    assert [line["rate"] for line in steps] == [1e-3] * 4 + [1e-4] * 2
+
+
+def test_a_picture_shows_short_output_and_target_side_by_side(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run")
+    names = sorted(path.name for path in (tmp_path / "run" / "pictures").iterdir())
+    assert names == ["val-00002_00-0000003.png", "val-00002_00-0000006.png"]
+    with Image.open(tmp_path / "run" / "pictures" / names[0]) as picture:
+        assert picture.size == (3 * 64, 48)
+
+
+def test_the_same_recipe_gives_the_same_weights(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "one")
+    train(session, tmp_path / "two")
+    train(session, tmp_path / "other", TINY.model_copy(update={"seed": 1}))
+    assert same(tmp_path / "one", tmp_path / "two")
+    assert not same(tmp_path / "one", tmp_path / "other")
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_a_run_that_was_interrupted_ends_as_one_that_was_not(session: Path, tmp_path: Path, stop: int) -> None:
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        if step == stop:
+            signal.raise_signal(signal.SIGINT)
+
+    train(session, tmp_path / "whole")
+    stopped = train(session, tmp_path / "parts", on_step=interrupt)
+    assert (stopped.step, stopped.steps) == (stop, 6)
+    finished = train(session, tmp_path / "parts", resume=True)
+    assert finished.step == 6
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_a_killed_run_goes_on_from_its_last_validation(session: Path, tmp_path: Path) -> None:
+    """The callback dies without any clean-up of ours, two steps after the last saved state."""
+
+    def die(step: int, steps: int, loss: float) -> None:
+        if step == 5:
+            raise SystemExit(9)
+
+    train(session, tmp_path / "whole")
+    with pytest.raises(SystemExit):
+        train(session, tmp_path / "parts", on_step=die)
+    with (tmp_path / "parts" / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 6, "tr')
+    train(session, tmp_path / "parts", resume=True)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+    logs = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+
+
+def test_ctrl_c_is_python_s_own_again_after_the_training(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_best_on_validation_is_kept_when_the_recipe_says_so(session: Path, tmp_path: Path) -> None:
+    """A rate that ruins the weights after step 3 must not ruin the checkpoint."""
+    ruin = {"schedule": ((0, 1e-3), (3, 10.0)), "keep": "best"}
+    train(session, tmp_path / "best", TINY.model_copy(update=ruin))
+    assert checkpoint.load(tmp_path / "best")[1].step == 3
+    train(session, tmp_path / "last", TINY.model_copy(update=ruin | {"keep": "last"}))
+    assert checkpoint.load(tmp_path / "last")[1].step == 6
+
+
+def test_without_a_validation_scene_the_last_weights_are_kept(tmp_path: Path) -> None:
+    small_session.write_session(tmp_path, ["train", "test"])
+    train(tmp_path, tmp_path / "run", TINY.model_copy(update={"keep": "best"}))
+    sidecar = checkpoint.load(tmp_path / "run")[1]
+    assert (sidecar.step, sidecar.metrics) == (6, {})
+    assert "no validation scenes" in sidecar.metrics_protocol
+
+
+def test_test_scenes_are_never_decoded(tmp_path: Path) -> None:
+    session = small_session.write_session(tmp_path)
+    (tmp_path / "raws" / session.pairs[3].short_path).unlink()
+    assert session.pairs[3].split == "test"
+    train(tmp_path, tmp_path / "run")
+
+
+def test_pairs_with_error_findings_are_left_out(tmp_path: Path) -> None:
+    small_session.write_session(tmp_path, ["train", "train", "val"], findings=[finding("00001_00", "error")])
+    train(tmp_path, tmp_path / "run")
+    sidecar = checkpoint.load(tmp_path / "run")[1]
+    assert sidecar.scenes["train"] == ("00000",)
+    assert sidecar.left_out == {"00001_00": ("PAIR201",)}
+
+
+def finding(pair_id: str, severity: str) -> Finding:
+    return Finding(
+        device="phone",
+        code="PAIR201",
+        name="exposure-ratio-outside-range",
+        severity=severity,
+        subject_kind="pair",
+        subject_id=pair_id,
+        paths=(),
+        message="ratio",
+    )
+
+
+def test_starting_from_a_checkpoint_is_recorded(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "first")
+    train(session, tmp_path / "second", init=tmp_path / "first")
+    first, second = (checkpoint.load(tmp_path / name)[1] for name in ("first", "second"))
+    assert (second.initial_weights, second.initial_sha256) == (str(tmp_path / "first"), first.sha256)
+    zero_shot = runs.read_log(tmp_path / "second")[0]
+    assert zero_shot == {"step": 0, **first.metrics}
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "first")
+    with pytest.raises(UsageError, match=r"width=2.*width=3"):
+        train(session, tmp_path / "second", TINY.model_copy(update={"width": 3}), init=tmp_path / "first")
+
+
+def test_a_loss_that_is_not_finite_names_pair_and_checkpoint(session: Path, tmp_path: Path) -> None:
+    recipe = TINY.model_copy(update={"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60})
+    with pytest.raises(UsageError, match=r"on 0000\d_00, 0000\d_00; the last good checkpoint is .*model.safetensors"):
+        train(session, tmp_path / "run", recipe)
+    assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
+
+
+def test_an_existing_run_is_never_overwritten(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run")
+    with pytest.raises(UsageError, match=r"--resume.*--name"):
+        train(session, tmp_path / "run")
+    with pytest.raises(UsageError, match="nothing to resume"):
+        train(session, tmp_path / "new", resume=True)
+
+
+@pytest.mark.parametrize("change", [{"seed": 9}, {"duration": 7}])
+def test_a_run_is_not_resumed_with_another_recipe(session: Path, tmp_path: Path, change: dict[str, int]) -> None:
+    train(session, tmp_path / "run")
+    with pytest.raises(UsageError, match="another recipe"):
+        train(session, tmp_path / "run", TINY.model_copy(update=change), resume=True)
+
+
+def test_a_manifest_without_training_pairs_says_so(tmp_path: Path) -> None:
+    small_session.write_session(tmp_path, ["val", "test"])
+    with pytest.raises(UsageError, match=r"no usable training pair.*sidcurate split"):
+        train(tmp_path, tmp_path / "run")
+
+
+@pytest.fixture
+def recipe_file(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    lines = TINY.model_dump(exclude_defaults=True)
+    path.write_text("".join(f"{name} = {json.dumps(value)}\n" for name, value in lines.items()))
+    return path
+
+
+def command(session: Path, tmp_path: Path, *arguments: object) -> Result:
+    options = ["--manifests", session / "manifests", "--runs", tmp_path / "runs", "--store", session / "store"]
+    words = ["finetune", "--device", "phone", "--jobs", 1, *options, *arguments]
+    return CliRunner().invoke(main, [str(word) for word in words], catch_exceptions=False)
+
+
+def test_the_verb_prints_the_folder_of_the_run(session: Path, tmp_path: Path, recipe_file: Path) -> None:
+    result = command(session, tmp_path, "--recipe", recipe_file)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'runs' / 'phone' / 'tiny'}\n")
+    assert "FROM SCRATCH" in result.stderr
+    assert "training on 2 pairs, validation on 1" in result.stderr
+    again = command(session, tmp_path, "--recipe", recipe_file)
+    assert (again.exit_code, again.stdout) == (2, "")
+    assert "--resume" in again.stderr
+    assert command(session, tmp_path, "--recipe", recipe_file, "--resume").exit_code == 0
+
+
+def test_the_verb_says_which_pairs_it_left_out(tmp_path: Path, recipe_file: Path) -> None:
+    small_session.write_session(tmp_path, ["train", "train", "test"], findings=[finding("00001_00", "error")])
+    result = command(tmp_path, tmp_path, "--recipe", recipe_file)
+    assert "1 pairs left out: PAIR201 1x" in result.stderr
+    assert "no validation scene" in result.stderr
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, recipe_file: Path) -> None:
+    small_session.write_session(tmp_path)
+    result = command(tmp_path, tmp_path, "--recipe", recipe_file, "--dry-run")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "train 6 steps" in result.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_manifest_that_was_not_validated_is_refused(tmp_path: Path) -> None:
+    directory = small_session.write_session(tmp_path).directory
+    session = manifests.load(directory)
+    changed = [pair.model_copy(update={"split": "train"}) for pair in session.pairs]
+    manifests.save(directory, {type(changed[0]): changed})
+    result = command(tmp_path, tmp_path, "--recipe", "demo")
+    assert result.exit_code == 2
+    assert "sidcurate validate" in result.stderr
+
+
+def test_without_torch_the_verb_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from sidcurate.cli import main; main(['finetune', '--device', 'phone'])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert result.returncode == 4
+    assert "pip install 'sidcurate[train]'" in result.stderr
+
+
+def test_ctrl_c_at_the_terminal_says_how_to_go_on(session: Path, tmp_path: Path, recipe_file: Path) -> None:
+    recipe_file.write_text(recipe_file.read_text().replace("duration = 6", "duration = 1000000"))
+    words = ["finetune", "--device", "phone", "--recipe", recipe_file, "--manifests", session / "manifests"]
+    words += ["--runs", tmp_path / "runs", "--store", session / "store"]
+    process = subprocess.Popen([sys.executable, "-m", "sidcurate", *map(str, words)], stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "runs" / "phone" / "tiny" / "metrics.jsonl"
+    while process.poll() is None and not (log.exists() and log.stat().st_size > 1000):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, talk = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "go on with --resume" in talk
+    assert "Traceback" not in talk

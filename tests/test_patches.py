@@ -1,0 +1,171 @@
+"""Patches: equal to the naive slice, aligned, and a function of seed and number alone."""
+
+import numpy as np
+import pytest
+
+from sidcurate.errors import UsageError
+from sidcurate.schemas import Pair
+from sidtrain import patches
+from sidtrain.recipe import Recipe
+from sidtrain.store import Entry
+
+BLACK = np.array([64, 66, 67, 65], np.float32)
+WHITE = np.array([1023, 1000, 1001, 1002], np.float32)
+
+
+def entry(scene: int = 0, burst: int = 0, size: tuple[int, int] = (20, 24), ratio: float | None = 100.0) -> Entry:
+    """An entry whose target says, in R and G, at which mosaic row and column each of its pixels is."""
+    height, width = size
+    rng = np.random.default_rng((scene, burst))
+    target = np.zeros((2 * height, 2 * width, 3), np.uint16)
+    target[..., 0] = np.arange(2 * height)[:, None]
+    target[..., 1] = np.arange(2 * width)
+    target[..., 2] = 2 * scene
+    pair = Pair(
+        device="phone",
+        pair_id=f"{scene:05d}_{burst:02d}",
+        scene_id=f"{scene:05d}",
+        burst_index=burst,
+        short_path="short",
+        long_path="long",
+        reason="made here",
+        exposure_ratio=ratio,
+    )
+    return Entry(pair, rng.integers(0, 1023, (4, height, width), np.uint16), BLACK, WHITE, target)
+
+
+def scenes(recipe: Recipe, count: int = 3, bursts: int = 1) -> list[list[Entry]]:
+    return patches.by_scene([entry(scene, burst) for scene in range(count) for burst in range(bursts)], recipe)
+
+
+def naive_input(planes: np.ndarray, ratio: float, clip: float = 1.0) -> np.ndarray:
+    signal = np.maximum(planes.astype(np.float64) - BLACK[:, None, None], 0)
+    return np.minimum(signal / (WHITE - BLACK)[:, None, None] * ratio, clip)
+
+
+@pytest.mark.parametrize(("ratio", "clip"), [(1.0, 1.0), (250.0, 1.0), (100.0, 0.5)])
+def test_the_network_input_is_sids(ratio: float, clip: float) -> None:
+    planes = entry().planes
+    ours = patches.network_input(planes, BLACK, WHITE, ratio, clip)
+    assert ours.dtype == np.float32
+    np.testing.assert_allclose(ours, naive_input(planes, ratio, clip), atol=1e-6)
+    assert ours.min() == 0
+
+
+def test_the_amplification_is_the_ratio_up_to_the_cap() -> None:
+    assert patches.amplification_ratio(entry(ratio=250.0).pair, Recipe()) == 250
+    assert patches.amplification_ratio(entry(ratio=303.03).pair, Recipe()) == 300
+    assert patches.amplification_ratio(entry(ratio=303.03).pair, Recipe(amplification_cap=1.0)) == 1
+    with pytest.raises(UsageError, match="00000_00"):
+        patches.amplification_ratio(entry(ratio=None).pair, Recipe())
+
+
+def test_the_whole_frame_goes_in_as_its_patches_do() -> None:
+    short = entry(ratio=150.0)
+    np.testing.assert_allclose(patches.frame_input(short, Recipe()), naive_input(short.planes, 150), atol=1e-6)
+
+
+def test_a_patch_equals_the_naive_slice() -> None:
+    recipe = Recipe(patch=8, offset_draw="inclusive", augmentation="none")
+    drawn = scenes(recipe)
+    for number in range(30):
+        patch = patches.draw(drawn, recipe, 8, number)
+        top, left, scene = (round(float(value) * 65535) // 2 for value in patch.target[:, 0, 0])
+        source = drawn[scene][0]
+        assert patch.pair_id == source.pair.pair_id
+        planes = source.planes[:, top : top + 8, left : left + 8]
+        np.testing.assert_allclose(patch.input, naive_input(planes, 100), atol=1e-6)
+        rgb = source.target[2 * top : 2 * top + 16, 2 * left : 2 * left + 16] / 65535
+        np.testing.assert_allclose(patch.target, rgb.transpose(2, 0, 1), atol=1e-7)
+
+
+def test_input_and_target_are_turned_alike() -> None:
+    """Each plane holds its own row and column: wherever a value of the input lands, the target says the same."""
+    plain = entry()
+    rows, columns = np.mgrid[:20, :24].astype(np.uint16)
+    marked = Entry(plain.pair, np.stack([rows, columns, rows, columns]), np.zeros(4, np.float32), WHITE, plain.target)
+    recipe = Recipe(patch=8, offset_draw="inclusive", amplification_cap=1.0)
+    turns = set()
+    for number in range(60):
+        patch = patches.draw([[marked]], recipe, 8, number)
+        row, column = np.rint(patch.input[:2] * WHITE[:2, None, None])
+        target_row, target_column = np.rint(patch.target[:2] * 65535) // 2
+        assert np.array_equal(row, target_row[::2, ::2])
+        assert np.array_equal(column, target_column[::2, ::2])
+        turns.add((row[0, 0] < row[-1, -1], column[0, 0] < column[-1, -1], row[0, 0] != row[0, -1]))
+    assert len(turns) == 8
+
+
+def test_each_flip_happens_half_of_the_time() -> None:
+    recipe = Recipe(patch=4, offset_draw="inclusive")
+    drawn = [[entry()]]
+    flipped = [patch.target[0, 0, 0] > patch.target[0, -1, -1] for patch in draws(drawn, recipe, 4, 800)]
+    assert abs(np.mean(flipped) - 0.5) < 0.06
+
+
+def draws(drawn: list[list[Entry]], recipe: Recipe, side: int, count: int) -> list[patches.Patch]:
+    return [patches.draw(drawn, recipe, side, number) for number in range(count)]
+
+
+def test_a_patch_depends_on_seed_and_number_alone() -> None:
+    recipe = Recipe(patch=8, seed=3)
+    drawn = scenes(recipe)
+    first = patches.draw(drawn, recipe, 8, 17)
+    draws(drawn, recipe, 8, 5)
+    again = patches.draw(drawn, recipe, 8, 17)
+    assert np.array_equal(first.input, again.input)
+    assert np.array_equal(first.target, again.target)
+    other = patches.draw(drawn, Recipe(patch=8, seed=4), 8, 17)
+    assert not np.array_equal(first.target, other.target)
+
+
+def test_an_epoch_visits_each_scene_once_in_a_new_order() -> None:
+    recipe = Recipe(patch=8)
+    drawn = scenes(recipe, count=6)
+    ids = [patch.pair_id for patch in draws(drawn, recipe, 8, 60)]
+    epochs = [ids[start : start + 6] for start in range(0, 60, 6)]
+    assert all(sorted(epoch) == sorted(ids[:6]) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 5
+
+
+def test_the_last_short_of_a_scene_is_drawn_too() -> None:
+    recipe = Recipe(patch=8, bursts="all")
+    ids = {patch.pair_id for patch in draws(scenes(recipe, count=1, bursts=3), recipe, 8, 60)}
+    assert ids == {"00000_00", "00000_01", "00000_02"}
+
+
+def test_sid_draws_only_the_first_of_a_burst() -> None:
+    assert [[e.pair.burst_index for e in shorts] for shorts in scenes(Recipe(), bursts=3)] == [[0], [0], [0]]
+
+
+@pytest.mark.parametrize(("draw", "last"), [("inclusive", 4), ("sid-exclusive", 3)])
+def test_the_offset_draw_reaches_the_edge_only_when_inclusive(draw: str, last: int) -> None:
+    recipe = Recipe(patch=8, offset_draw=draw, augmentation="none")
+    drawn = [[entry(size=(12, 20))]]
+    tops = {round(float(patch.target[0, 0, 0]) * 65535) // 2 for patch in draws(drawn, recipe, 8, 200)}
+    assert tops == set(range(last + 1))
+
+
+def test_a_patch_larger_than_the_frame_names_both_sizes() -> None:
+    with pytest.raises(UsageError, match=r'512x512.*20x24.*patch = "fit"'):
+        patches.patch_side([entry()], Recipe())
+
+
+def test_sids_draw_needs_a_frame_larger_than_the_patch() -> None:
+    with pytest.raises(UsageError, match=r"sid-exclusive.*at most 19"):
+        patches.patch_side([entry()], Recipe(patch=20))
+    assert patches.patch_side([entry()], Recipe(patch=20, offset_draw="inclusive")) == 20
+
+
+def test_fit_is_the_largest_square_of_the_smallest_frame() -> None:
+    entries = [entry(size=(20, 24)), entry(size=(30, 18))]
+    assert patches.patch_side(entries, Recipe(patch="fit", offset_draw="inclusive")) == 18
+    assert patches.patch_side(entries, Recipe(patch="fit")) == 17
+
+
+def test_the_central_crop_is_aligned_and_never_larger_than_the_frame() -> None:
+    crop = patches.central(entry(size=(20, 25)), 10)
+    assert crop.planes.shape == (4, 10, 10)
+    assert (crop.target[0, 0, 0], crop.target[0, 0, 1]) == (2 * 5, 2 * 7)
+    assert np.array_equal(crop.planes, entry(size=(20, 25)).planes[:, 5:15, 7:17])
+    assert patches.central(entry(), 1024).target.shape == entry().target.shape

@@ -1,0 +1,91 @@
+"""The recipe: SID's values by default, every field checked, every mistake said."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidcurate.errors import UsageError
+from sidtrain import recipe
+from sidtrain.recipe import Recipe
+
+
+def test_an_empty_recipe_is_sids() -> None:
+    assert recipe.load("sid") == Recipe()
+    assert (Recipe().patch, Recipe().amplification_cap, Recipe().adjust_maximum_thr) == (512, 300, 0.75)
+    assert (Recipe().loss, Recipe().batch, Recipe().keep, Recipe().bursts) == ("l1", 1, "last", "first")
+
+
+def test_sid_drops_the_rate_after_epoch_2000_and_stops_after_epoch_4000() -> None:
+    scenes = 161
+    assert Recipe().rate(2001 * scenes - 1, scenes) == 1e-4  # the last step of epoch 2000
+    assert Recipe().rate(2001 * scenes, scenes) == 1e-5
+    assert Recipe().steps(scenes) == 4001 * scenes
+
+
+def test_epochs_are_counted_in_patches_whatever_the_batch() -> None:
+    how = Recipe(batch=4, duration=3, schedule=((0, 1e-3), (2, 1e-4)))
+    assert how.steps(10) == 8  # 30 patches, the last batch is full
+    assert [how.rate(step, 10) for step in (4, 5)] == [1e-3, 1e-4]  # patch 20 opens epoch 2
+
+
+def test_the_device_recipe_is_short_and_keeps_the_best() -> None:
+    device = recipe.load("device")
+    assert (device.unit, device.duration, device.steps(7), device.keep) == ("steps", 1500, 1500, "best")
+    assert {device.rate(0, 7), device.rate(1499, 7)} == {1e-4, 1e-5}
+
+
+def test_every_recipe_that_comes_with_the_program_loads() -> None:
+    assert sorted(recipe.known()) == ["demo", "device", "sid"]
+    for name in recipe.known():
+        assert isinstance(recipe.load(name), Recipe)
+
+
+def test_the_white_of_device_recipes_does_not_depend_on_one_hot_pixel() -> None:
+    assert recipe.load("device").adjust_maximum_thr == recipe.load("demo").adjust_maximum_thr == 0
+
+
+def test_a_file_overrides_single_fields(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('patch = "fit"\nwidth = 8\n')
+    assert recipe.load(path) == Recipe(patch="fit", width=8)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("patch = ", "not TOML"),
+        ("pach = 64", "pach"),
+        ('patch = "large"', "patch"),
+        ("patch = 0", "at least 1"),
+        ("width = 32.5", "width"),
+        ("batch = 0", "batch"),
+        ('loss = "l3"', "loss"),
+        ("schedule = []", "must start at 0"),
+        ("schedule = [[5, 1e-4]]", "must start at 0"),
+        ("schedule = [[0, 1e-4], [9, 1e-5], [3, 1e-6]]", "rise"),
+        ("schedule = [[0, -1e-4]]", "not positive"),
+        ("amplification_cap = inf", "amplification_cap"),
+    ],
+)
+def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=said) as error:
+        recipe.load(path)
+    assert str(path) in str(error.value)
+
+
+def test_an_unknown_recipe_names_the_known_ones() -> None:
+    with pytest.raises(UsageError, match="demo, device, sid"):
+        recipe.load("nikon")
+
+
+def test_every_field_is_described() -> None:
+    assert all(field.description for field in Recipe.model_fields.values())
+
+
+def test_recipes_need_no_torch() -> None:
+    code = "import sys, sidtrain.recipe, sidtrain.store, sidtrain.patches; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

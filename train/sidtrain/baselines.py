@@ -1,0 +1,130 @@
+"""Three trivial pictures of a short frame: what a network must beat before its number means anything.
+
+A black or blurred picture often has a better PSNR than the plainly amplified frame: beating one of the three proves
+nothing.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from jaxtyping import Float32, UInt16
+from scipy.ndimage import gaussian_filter
+
+from sidcurate import cfa, raw
+from sidcurate.errors import UsageError
+from sidcurate.schemas import Capture, Pair
+from sidtrain.metrics import psnr_db
+from sidtrain.patches import amplification_ratio, unit_target
+from sidtrain.recipe import Recipe
+from sidtrain.store import Entry
+
+Baseline = Literal["amplified", "gaussian", "mean-color"]
+
+# Half-octave steps from no visible blur to a picture of blobs, in mosaic px.
+SIGMAS_PX: Final = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0, 23.0, 32.0)
+# Enough training frames to choose one width; a center of this side says what the whole frame would.
+_TUNING_FRAMES, _TUNING_SIDE = 24, 1024
+
+
+@dataclass(frozen=True)
+class Raws:
+    """Where the raws of a manifest are, what it says of them, and the recipe that they are rendered by."""
+
+    root: Path
+    captures: Mapping[str, Capture]
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """What the trivial pictures learned from the training scenes."""
+
+    raws: Raws
+    sigma_px: float
+    mean_color: tuple[float, float, float]
+
+    def pictures(self, entry: Entry) -> dict[str, Float32[np.ndarray, "h w 3"]]:
+        """Return the three pictures of a short frame in 0..1, of the size of its target."""
+        picture = amplified(entry.pair, self.raws, amplification_ratio(entry.pair, self.raws.recipe))
+        return {
+            "amplified": picture,
+            "gaussian": blurred(picture, self.sigma_px),
+            "mean-color": np.broadcast_to(np.asarray(self.mean_color, np.float32), entry.target.shape),
+        }
+
+
+def learn(
+    training: Sequence[Entry], raws: Raws, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Baselines:
+    """Return the baselines with the blur and the color that serve the training scenes best.
+
+    Args:
+        training: entries of the training scenes, at least one. The blur is chosen on at most 24 of them, evenly
+            spaced in their order, and on the central 1024 px; the color is the mean over all targets.
+        raws: where to read and how to render.
+        progress: called with the count of frames tried and of frames to try.
+    """
+    tried = [training[i] for i in sorted({*np.linspace(0, len(training) - 1, _TUNING_FRAMES).round().astype(int)})]
+    psnrs = []
+    for done, entry in enumerate(tried):
+        progress(done, len(tried))
+        picture = amplified(entry.pair, raws, amplification_ratio(entry.pair, raws.recipe))
+        target = unit_target(_center(entry.target))
+        psnrs.append([psnr_db(blurred(_center(picture), sigma), target) for sigma in SIGMAS_PX])
+    progress(len(tried), len(tried))
+    return Baselines(raws, SIGMAS_PX[int(np.mean(psnrs, axis=0).argmax())], mean_color(training))
+
+
+def amplified(pair: Pair, raws: Raws, ratio: float) -> Float32[np.ndarray, "h w 3"]:
+    """Return LibRaw's rendering of the amplified short frame, in 0..1, cropped to the RGGB phase.
+
+    White balance, gamma and clip are those of the target; a ratio of 1 gives the short as it was shot.
+    """
+    short, long = raws.captures[pair.short_path], raws.captures[pair.long_path]
+    path = raws.root / short.path
+    mosaic = raw.read(path).mosaic
+    if mosaic is None or short.cfa is None or short.black_level is None or short.white_level is None:
+        raise UsageError(f"{short.path}: no mosaic with known levels; run `sidcurate validate` and leave it out")
+    bright = amplified_mosaic(mosaic, short.black_level, short.white_level, ratio)
+    threshold = raws.recipe.adjust_maximum_thr
+    image = raw.render(path, bright, adjust_maximum_thr=threshold, white_balance=long.white_balance)
+    return unit_target(cfa.crop_to_rggb(image, short.cfa))
+
+
+def amplified_mosaic(
+    mosaic: UInt16[np.ndarray, "h w"], black_level: Sequence[float], white_level: Sequence[float], ratio: float
+) -> UInt16[np.ndarray, "h w"]:
+    """Return the mosaic whose signal above black is multiplied by a ratio and clipped at black and white.
+
+    Args:
+        mosaic: DN.
+        black_level: DN by CFA position.
+        white_level: DN by CFA position.
+        ratio: factor of the signal.
+    """
+    result = np.empty_like(mosaic)
+    for source, site, black, white in zip(cfa.sites(mosaic), cfa.sites(result), black_level, white_level, strict=True):
+        signal = (source.astype(np.float32) - np.float32(black)) * np.float32(ratio)
+        site[...] = np.rint(np.clip(signal + np.float32(black), black, white))
+    return result
+
+
+def blurred(picture: Float32[np.ndarray, "h w 3"], sigma_px: float) -> Float32[np.ndarray, "h w 3"]:
+    """Return a picture after a Gaussian of a standard deviation in mosaic px."""
+    result: Float32[np.ndarray, "h w 3"] = gaussian_filter(picture, (sigma_px, sigma_px, 0))
+    return result
+
+
+def mean_color(entries: Sequence[Entry]) -> tuple[float, float, float]:
+    """Return the mean R, G, B in 0..1 over the targets, each long frame counted once."""
+    targets = {entry.pair.long_path: entry.target for entry in entries}
+    red, green, blue = np.mean([target.mean(axis=(0, 1)) for target in targets.values()], axis=0) / 65535
+    return float(red), float(green), float(blue)
+
+
+def _center(image: np.ndarray) -> np.ndarray:
+    top, left = (max(0, size - _TUNING_SIDE) // 2 for size in image.shape[:2])
+    return image[top : top + _TUNING_SIDE, left : left + _TUNING_SIDE]

@@ -1,0 +1,183 @@
+"""Checkpoints: weights as safetensors, and beside them a JSON side-car with everything needed to use them.
+
+The side-car is the commit point: it carries the SHA-256 of its weights. New weights are staged under a name with their
+sum, then the side-car is replaced, then the weights take their name; a reader finishes a rename that was cut off.
+"""
+
+import hashlib
+import io
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import safetensors
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.schemas import Paths, described
+from sidtrain.recipe import Recipe
+from sidtrain.unet import Architecture, Unet, build
+
+WEIGHTS = "model.safetensors"
+FORMAT_VERSION = 1
+CFA_KIND, PACKING = "bayer", "by-phase"
+LEVELS = "declared black and white of each frame, by plane"
+SCRATCH = "scratch"
+_TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")
+
+Names = Annotated[dict[str, Paths], Field(description="Lists of names by key.")]
+
+
+class Sidecar(BaseModel):
+    """The contract of a checkpoint: what the weights are, what goes in, and where they come from."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format_version: int = described("Version of this contract.", default=FORMAT_VERSION)
+    sha256: str = described("SHA-256 of the weights file; filled in by `save`.", default="")
+    architecture: Architecture = described("The network.")
+    cfa_kind: str = described("Kind of color filter array that it takes.", default=CFA_KIND)
+    packing: str = described("How the mosaic is packed into planes.", default=PACKING)
+    levels: str = described("Which black and white levels normalize the input.", default=LEVELS)
+    amplification: str = described("What the normalized input is multiplied by.")
+    recipe: Recipe = described("The recipe of the training.")
+    device: str = described("Slug of the camera that it was trained for.")
+    manifest_sums: dict[str, str] = described("SHA-256 of each table of the manifest.")
+    scenes: Names = described("Scenes used, by split.")
+    left_out: Names = described("Pairs left out, and the codes of the findings that say why.")
+    tools: dict[str, str] = described("Versions of the programs.")
+    initial_weights: str = described("'scratch', or the name of the checkpoint that the training started from.")
+    initial_sha256: str | None = described("SHA-256 of the weights that it started from.", default=None)
+    step: int = described("Steps done.", ge=0)
+    metrics: dict[str, float] = described("What was measured at this step.")
+    metrics_protocol: str = described("Of what, in which space and variant the metrics are.")
+
+
+def tools() -> dict[str, str]:
+    """Return the versions of the programs that make a checkpoint."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _TOOLS}
+
+
+def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: folder of a run, or the weights file itself.
+        model: the network.
+        sidecar: its contract; `sha256` is filled in.
+    """
+    weights = weights_path(path)
+    content = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
+    digest = hashlib.sha256(content).hexdigest()
+    replace(_staged(weights, digest), content)
+    complete = sidecar.model_copy(update={"sha256": digest})
+    replace(weights.with_suffix(".json"), (complete.model_dump_json(indent=1) + "\n").encode())
+    _staged(weights, digest).replace(weights)
+
+
+def load(path: Path) -> tuple[Unet, Sidecar]:
+    """Return the network of a checkpoint and its contract.
+
+    Args:
+        path: folder of a run, or the weights file itself.
+
+    Raises:
+        UsageError: no checkpoint, not one of ours, or one whose input this program does not make.
+        IntegrityError: the weights are not those that the side-car describes.
+    """
+    weights = weights_path(path)
+    sidecar = _read_sidecar(weights)
+    staged = _staged(weights, sidecar.sha256)
+    if staged.exists():
+        staged.replace(weights)
+    if not weights.is_file():
+        raise UsageError(f"no weights at {weights}; give the folder of a run of `sidcurate finetune`")
+    content = weights.read_bytes()
+    if hashlib.sha256(content).hexdigest() != sidecar.sha256:
+        raise IntegrityError(
+            f"{weights} is damaged or was replaced: its SHA-256 is not the one in its side-car; "
+            "train again or restore it"
+        )
+    model = build(sidecar.architecture)
+    try:
+        model.load_state_dict(safetensors.torch.load(content))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise IntegrityError(f"{weights} does not hold the weights of {sidecar.architecture}: {error}") from error
+    return model.eval(), sidecar
+
+
+def weights_path(path: Path) -> Path:
+    """Return the weights file of a run's folder, or the path itself when it names a file."""
+    return path / WEIGHTS if path.is_dir() or not path.suffix else path
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write the state of a training (tensors, numbers, strings) so that `--resume` can go on, whole or not at all."""
+    buffer = io.BytesIO()
+    torch.save(dict(state), buffer)
+    replace(path, buffer.getvalue())
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Return the state of a training; no code in the file is run.
+
+    Raises:
+        UsageError: there is none.
+        IntegrityError: it cannot be read.
+    """
+    if not path.is_file():
+        raise UsageError(f"nothing to resume: {path} is not there; start again without --resume under another --name")
+    try:
+        return dict(torch.load(path, weights_only=True))
+    except Exception as error:  # torch leaks the errors of zipfile, pickle and its own reader alike
+        raise IntegrityError(f"{path} cannot be read ({error}); start again under another --name") from error
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a file in one rename, synced to the disk before."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(path)
+
+
+def _staged(weights: Path, digest: str) -> Path:
+    return weights.with_name(f".{weights.name}.{digest}")
+
+
+def _read_sidecar(weights: Path) -> Sidecar:
+    path = weights.with_suffix(".json")
+    if not path.is_file():
+        raise UsageError(
+            f"{weights} has no side-car {path.name}: without it nobody knows what the weights need as input; "
+            "give the folder of a run of `sidcurate finetune`"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        _refuse_foreign(path, TypeAdapter(dict[str, Any]).validate_json(text))
+        return Sidecar.model_validate_json(text)
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is no side-car of a checkpoint: {error}") from error
+
+
+def _refuse_foreign(path: Path, content: Mapping[str, Any]) -> None:
+    """Refuse, with the reason, a checkpoint whose input this program does not make."""
+    expected = {"format_version": FORMAT_VERSION, "cfa_kind": CFA_KIND, "packing": PACKING, "levels": LEVELS}
+    architecture = content.get("architecture")
+    name = architecture.get("name") if isinstance(architecture, dict) else None
+    for field, wanted, found in [
+        *((field, wanted, content.get(field)) for field, wanted in expected.items()),
+        ("architecture", "sid", name),
+    ]:
+        if found != wanted:
+            raise UsageError(
+                f"{path}: its {field} is {found!r}, this program uses {wanted!r}: the picture would be wrong; "
+                "use the sidcurate that made it, or train again"
+            )

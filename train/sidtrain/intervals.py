@@ -1,0 +1,80 @@
+"""Means over scenes with what is known about them: a t interval, the count, and a verdict only where it holds.
+
+The scene is the unit: the shorts of one scene share its target and are no independent samples.
+"""
+
+import math
+from collections.abc import Mapping
+from statistics import stdev
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+from scipy.special import stdtrit
+
+from sidcurate.schemas import described
+
+CONFIDENCE: Final = 0.95
+# Below this many scenes a t interval is wider than any effect worth a sentence: the scenes themselves are shown.
+MIN_SCENES: Final = 5
+
+
+class Estimate(BaseModel):
+    """A mean over scenes. Infinite values (equal pictures) are written as the string "Infinity"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+    mean: float = described("Mean over the scenes.")
+    low: float | None = described(f"Lower end of the {CONFIDENCE:.0%} t interval; null under {MIN_SCENES} scenes.")
+    high: float | None = described(f"Upper end of the {CONFIDENCE:.0%} t interval; null under {MIN_SCENES} scenes.")
+    n: int = described("Number of scenes.", "scene", ge=1)
+    by_scene: dict[str, float] = described("The value of each scene.")
+
+
+def estimate(by_scene: Mapping[str, float]) -> Estimate:
+    """Return the mean over scenes with its two-sided Student t interval.
+
+    Args:
+        by_scene: one value a scene, at least one.
+
+    >>> estimate({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 5.0}).low.__round__(3)
+    1.037
+    """
+    values = [by_scene[scene] for scene in sorted(by_scene)]
+    n = len(values)
+    mean = sum(values) / n
+    low = high = None
+    if n >= MIN_SCENES and math.isfinite(mean):
+        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n)
+        low, high = mean - half, mean + half
+    return Estimate(mean=mean, low=low, high=high, n=n, by_scene=dict(sorted(by_scene.items())))
+
+
+def paired_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate:
+    """Return the estimate of ours less theirs, scene by scene; two equal pictures differ by 0.
+
+    Args:
+        ours: one value a scene.
+        theirs: the same scenes.
+    """
+    return estimate({scene: 0.0 if ours[scene] == theirs[scene] else ours[scene] - theirs[scene] for scene in ours})
+
+
+def verdict(difference: Estimate, unit: str = "") -> str | None:
+    """Return what a paired difference shows, in words; None where there are too few scenes to say.
+
+    >>> verdict(estimate({"a": 3.0, "b": 2.5, "c": 3.5, "d": 3.0, "e": 3.0}), "dB")
+    'better by 3.0 dB [2.6, 3.4], n = 5 scenes'
+    """
+    if difference.low is None or difference.high is None:
+        return None
+    digits = 1 if unit == "dB" else 3
+    low, high, size = difference.low, difference.high, difference.mean
+    if low <= 0 <= high:
+        word, shown = "no difference shown:", f"{size:+.{digits}f}"
+    elif size > 0:
+        word, shown = "better by", f"{size:.{digits}f}"
+    else:
+        word, shown = "worse by", f"{-size:.{digits}f}"
+        low, high = -high, -low
+    quantity = f"{shown} {unit}".rstrip()
+    return f"{word} {quantity} [{low:.{digits}f}, {high:.{digits}f}], n = {difference.n} scenes"

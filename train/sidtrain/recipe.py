@@ -1,0 +1,113 @@
+"""The Recipe: everything that decides what a training run does, with See-in-the-Dark's values as defaults. No torch.
+
+Defaults are read from the published `train_Sony.py` of Chen et al., "Learning to See in the Dark", CVPR 2018.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sidcurate.errors import UsageError
+from sidcurate.schemas import described
+
+# A wheel carries the recipes inside the package, a checkout beside it.
+_INSTALLED = Path(__file__).parent / "recipes"
+_FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "recipes"
+
+Schedule = Annotated[tuple[Annotated[tuple[int, float], Field(strict=False)], ...], Field(strict=False)]
+
+
+class Recipe(BaseModel):
+    """How to train: frozen, strict, and written into every checkpoint. An empty recipe is SID's own."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    architecture: Literal["sid"] = described("Network, by name: SID's U-Net.", default="sid")
+    width: int = described("Channels of the first level; each further level has twice as many.", default=32, ge=1)
+    levels: int = described("Resolutions of the U-Net.", default=5, ge=2)
+    up_bias: bool = described("Bias in the transposed convolutions, as the PyTorch ports have it.", default=True)
+
+    patch: int | Literal["fit"] = described(
+        "Side of the square patch; 'fit' is the largest that every frame holds.", "packed px", default=512
+    )
+    offset_draw: Literal["sid-exclusive", "inclusive"] = described(
+        "SID's draw never reaches the last row and column of offsets; 'inclusive' does.", default="sid-exclusive"
+    )
+    augmentation: Literal["sid", "none"] = described(
+        "'sid': flip rows, flip columns, transpose, each with p = 0.5, on packed input and target alike.", default="sid"
+    )
+    bursts: Literal["first", "all"] = described(
+        "Shorts to draw from: the first frame of each burst, as SID does, or all.", default="first"
+    )
+    batch: int = described("Patches a step.", default=1, ge=1)
+
+    amplification_cap: float = described("The short is multiplied by min(exposure ratio, cap).", default=300.0, gt=0)
+    input_clip: float = described("Upper clip of the amplified input; white is 1.", default=1.0, gt=0)
+    adjust_maximum_thr: float = described(
+        "LibRaw's threshold of the target's rendering: above this share of white the picture's own maximum becomes "
+        "white. 0.75 is LibRaw's default and SID's; 0 turns it off.",
+        default=0.75,
+        ge=0,
+        le=1,
+    )
+
+    loss: Literal["l1", "l2"] = described("Mean absolute or mean squared error, on the unclipped output.", default="l1")
+    unit: Literal["epochs", "steps"] = described("Unit of `duration` and `schedule`.", default="epochs")
+    duration: int = described("Length of the training; SID runs epochs 0 to 4000 inclusive.", default=4001, ge=1)
+    schedule: Schedule = described(
+        "(from, rate): Adam's learning rate from then on.", default=((0, 1e-4), (2001, 1e-5))
+    )
+    seed: int = described("Seed of initial weights and of every draw.", default=0, ge=0)
+
+    keep: Literal["last", "best"] = described(
+        "Checkpoint that the run leaves: the last, as SID, or the best PSNR on the validation scenes.", default="last"
+    )
+    validate_every: int = described("Steps between validations, each with a saved state.", "step", default=1000, ge=1)
+    validation_crop: int = described(
+        "Side of the central crop that validation looks at, at most.", "packed px", default=1024, ge=1
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> "Recipe":
+        starts = [start for start, _ in self.schedule]
+        if not starts or starts[0] != 0 or starts != sorted(set(starts)):
+            raise ValueError(f"schedule must start at 0 and rise, it starts at {starts}")
+        if any(rate <= 0 for _, rate in self.schedule):
+            raise ValueError("schedule has a learning rate that is not positive")
+        if self.patch != "fit" and self.patch < 1:
+            raise ValueError(f"patch must be at least 1 packed px, it is {self.patch}")
+        return self
+
+    def steps(self, scenes: int) -> int:
+        """Return the number of steps of the whole training on so many scenes; an epoch visits each scene once."""
+        return self.duration if self.unit == "steps" else -(-self.duration * scenes // self.batch)
+
+    def rate(self, step: int, scenes: int) -> float:
+        """Return the learning rate of a step (from 0)."""
+        now = step if self.unit == "steps" else step * self.batch // scenes
+        return next(rate for start, rate in reversed(self.schedule) if now >= start)
+
+
+def known() -> dict[str, Path]:
+    """Return the recipes that come with the program, by name."""
+    return {path.stem: path for path in sorted(_FOLDER.glob("*.toml"))}
+
+
+def load(path_or_name: str | Path) -> Recipe:
+    """Return a recipe from a TOML file, or one that comes with the program by its name ("sid", "device", "demo").
+
+    Raises:
+        UsageError: no such recipe, no TOML, or a field that is wrong.
+    """
+    path = known().get(str(path_or_name), Path(path_or_name))
+    if not path.is_file():
+        raise UsageError(f"no recipe {str(path_or_name)!r}: give a TOML file or one of {', '.join(known())}")
+    try:
+        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}; correct it there") from error
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg']}" for fault in error.errors()]
+        raise UsageError(f"{path}: {'; '.join(faults)}; fields: {', '.join(Recipe.model_fields)}") from error

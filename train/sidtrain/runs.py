@@ -1,0 +1,186 @@
+"""The folder of a run: which pairs it uses, its log, and the state from which a stopped run goes on."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sidcurate import verdicts
+from sidcurate.errors import UsageError
+from sidcurate.manifests import Manifest
+from sidcurate.schemas import Pair, Split
+from sidtrain import checkpoint
+from sidtrain.checkpoint import Sidecar
+from sidtrain.recipe import Recipe
+from sidtrain.unet import Unet, architecture_of
+
+STATE, METRICS, PICTURES = "state.pt", "metrics.jsonl", "pictures"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Pairs that a training uses, and the codes that keep each other pair out."""
+
+    train: Sequence[Pair]
+    val: Sequence[Pair]
+    left_out: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class InitialWeights:
+    """Where a training started: "scratch", or the name and SHA-256 of a checkpoint's weights."""
+
+    name: str = checkpoint.SCRATCH
+    sha256: str | None = None
+
+
+@dataclass
+class Position:
+    """How far a training has come: steps done, metrics of the last validation, best validation PSNR in dB."""
+
+    step: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    best: float = -math.inf
+
+
+@dataclass(frozen=True)
+class Run:
+    """What stays the same over a training."""
+
+    directory: Path
+    manifest: Manifest
+    recipe: Recipe
+    chosen: Chosen
+    initial: InitialWeights
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What a resumed run must share with the one that it goes on with."""
+        names = {"train": self.chosen.train, "val": self.chosen.val}
+        pairs = {split: [pair.pair_id for pair in chosen] for split, chosen in names.items()}
+        return {"recipe": self.recipe.model_dump_json(), "pairs": json.dumps(pairs)}
+
+    def log(self, **record: float) -> None:
+        """Append one line to `metrics.jsonl`."""
+        with (self.directory / METRICS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+
+
+def choose(manifest: Manifest) -> Chosen:
+    """Return the pairs of the training and validation scenes that no finding of severity error concerns.
+
+    Raises:
+        UsageError: the manifest is not validated, or has no usable training pair.
+    """
+    usable, left_out = verdicts.judged_pairs(manifest)
+    by_split: dict[Split | None, list[Pair]] = {}
+    for pair in usable:
+        by_split.setdefault(pair.split, []).append(pair)
+    if "train" not in by_split:
+        raise UsageError(
+            f"{manifest.device} has no usable training pair: {len(manifest.pairs)} pairs, {len(left_out)} left out; "
+            "see `sidcurate validate` for the reasons and `sidcurate split` for the scenes"
+        )
+    return Chosen(by_split["train"], by_split.get("val", []), left_out)
+
+
+def require_free(directory: Path, resume: bool) -> None:
+    """Refuse to start a new run where there is one, and to resume where there is none.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    occupied = any((directory / name).exists() for name in (STATE, checkpoint.WEIGHTS))
+    if occupied and not resume:
+        raise UsageError(f"the run {directory} exists; go on with --resume, or give another --name")
+    if resume and not (directory / STATE).exists():
+        raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
+
+
+def begin(run: Run) -> None:
+    """Make the folder of a new run, with an empty log."""
+    (run.directory / PICTURES).mkdir(parents=True, exist_ok=True)
+    (run.directory / METRICS).write_bytes(b"")
+
+
+def save_state(run: Run, model: Unet, optimizer: torch.optim.Optimizer, position: Position) -> None:
+    """Write all that `restore` needs, in one rename."""
+    state = {
+        **run.identity,
+        "initial": (run.initial.name, run.initial.sha256),
+        "position": (position.step, position.metrics, position.best),
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    checkpoint.save_state(run.directory / STATE, state)
+
+
+def restore(run: Run, model: Unet, optimizer: torch.optim.Optimizer) -> tuple[InitialWeights, Position]:
+    """Load the saved state into model and optimizer; return where the run started and how far it came.
+
+    Raises:
+        UsageError: the run was begun with another recipe or other pairs.
+        IntegrityError: the state cannot be read.
+    """
+    state = checkpoint.load_state(run.directory / STATE)
+    for what, value in run.identity.items():
+        if state[what] != value:
+            raise UsageError(
+                f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
+            )
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    position = Position(*state["position"])
+    _forget_after(run.directory / METRICS, position.step)
+    return InitialWeights(*state["initial"]), position
+
+
+def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> Sidecar:
+    """Return the contract of the weights at a position.
+
+    Args:
+        run: the run.
+        position: steps done and metrics of these weights.
+        used: scenes by split.
+    """
+    recipe = run.recipe
+    return Sidecar(
+        architecture=architecture_of(recipe),
+        amplification=f"min(exposure_ratio, {recipe.amplification_cap:g}), then clipped at {recipe.input_clip:g}",
+        recipe=recipe,
+        device=run.manifest.device,
+        manifest_sums=dict(run.manifest.sums),
+        scenes={split: tuple(scenes) for split, scenes in used.items()},
+        left_out=dict(run.chosen.left_out),
+        tools=checkpoint.tools(),
+        initial_weights=run.initial.name,
+        initial_sha256=run.initial.sha256,
+        step=position.step,
+        metrics=position.metrics,
+        metrics_protocol=_protocol(recipe, len(used["val"])),
+    )
+
+
+def _protocol(recipe: Recipe, scenes: int) -> str:
+    if not scenes:
+        return "nothing measured: the manifest has no validation scenes"
+    return (
+        f"mean over {scenes} validation scenes, a scene's shorts first; central crop of at most "
+        f"{recipe.validation_crop} packed px; float RGB against LibRaw's rendering (adjust_maximum_thr "
+        f"{recipe.adjust_maximum_thr:g}); L1 of the unclipped, PSNR of the clipped output"
+    )
+
+
+def _forget_after(path: Path, step: int) -> None:
+    """Drop what the log says of steps that will be done again, and a last line that was cut off."""
+    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    checkpoint.replace(path, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (directory / METRICS).read_text(encoding="utf-8").splitlines()]
