@@ -9,7 +9,6 @@ read verifies the sum of the whole file.
 import hashlib
 import io
 import json
-import os
 import types
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter, ValidationError
 
+from sidcurate.durable import sync_folder, write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
 
@@ -127,15 +127,16 @@ def save(
         content = _parquet_bytes(model, records, judged if model is Finding else None)
         name = _file_name(model)
         sums[name] = hashlib.sha256(content).hexdigest()
-        _write_synced(_staged(directory, name, sums[name]), content)
+        write_whole(_staged(directory, name, sums[name]), content)
     lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    _replace(directory / SUMS, lines.encode())
+    write_whole(directory / SUMS, lines.encode())
     _roll_forward(directory, sums)
 
 
 def write_source(directory: Path, source: Mapping[str, Any]) -> None:
     """Write `source.json`: where the raws are and what the last scan saw. A pointer, not data: no sum covers it."""
-    _replace(directory / SOURCE, (json.dumps(source, indent=1, sort_keys=True) + "\n").encode())
+    directory.mkdir(parents=True, exist_ok=True)
+    write_whole(directory / SOURCE, (json.dumps(source, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_source(directory: Path) -> dict[str, Any]:
@@ -231,7 +232,7 @@ def _roll_forward(directory: Path, sums: Mapping[str, str]) -> None:
         staged = _staged(directory, name, digest)
         if staged.exists():
             staged.replace(directory / name)
-            _sync_directory(directory)
+            sync_folder(directory)
 
 
 def _sweep(directory: Path) -> None:
@@ -247,26 +248,3 @@ def _file_name(model: type[Record]) -> str:
 
 def _staged(directory: Path, name: str, digest: str) -> Path:
     return directory / f".{name}.{digest}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.new")
-    _write_synced(temporary, content)
-    temporary.replace(path)
-    _sync_directory(path.parent)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ mosaic: for "BGGR" the four values belong to B, G, G, R.
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 
@@ -18,9 +18,18 @@ Severity = Literal["error", "warning"]
 Split = Literal["train", "val", "test"]
 SubjectKind = Literal["capture", "pair", "manifest"]
 
+
+def _stays_inside(path: str) -> str:
+    if path.startswith("/") or "\0" in path or ".." in path.split("/"):
+        raise ValueError("the path is absolute, or leads out of the folder")
+    return path
+
+
 # Lists come back from Arrow where a record holds a tuple; nothing else is coerced.
 Floats = Annotated[tuple[float, ...], Field(strict=False)]
 Ints = Annotated[tuple[int, ...], Field(strict=False)]
+# A path from a manifest is joined to the raws' folder: it must not lead out of it.
+RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_stays_inside)]
 Paths = Annotated[tuple[str, ...], Field(strict=False)]
 
 
@@ -44,7 +53,7 @@ class Capture(Record):
 
     table: ClassVar[str] = "captures"
 
-    path: str = described("Path of the raw, relative to the ingested folder, with forward slashes.", min_length=1)
+    path: RelativePath = described("Path of the raw, relative to the ingested folder, with forward slashes.")
     sha256: str | None = described(
         "SHA-256 of the file, hexadecimal; null when it could not be read through.", default=None
     )
@@ -142,8 +151,8 @@ class Pair(Record):
     pair_id: str = described("Name of the pair, unique in the manifest.", min_length=1)
     scene_id: str = described("Name of the scene; splits are made by scene.", min_length=1)
     burst_index: int = described("Number of the short among the shorts of its scene and exposure.", ge=0)
-    short_path: str = described("Path of the short frame, as in captures.", min_length=1)
-    long_path: str = described("Path of the long frame, as in captures.", min_length=1)
+    short_path: RelativePath = described("Path of the short frame, as in captures.")
+    long_path: RelativePath = described("Path of the long frame, as in captures.")
     reason: str = described("Why the two are a pair, in words.", min_length=1)
     exposure_ratio: float | None = described("t_long / t_short of the nominal times.", default=None, gt=0)
     measured_ratio: float | None = described("Ratio of light that the pixels show.", default=None)
@@ -162,7 +171,7 @@ class Unpaired(Record):
 
     table: ClassVar[str] = "unpaired"
 
-    path: str = described("Path of the capture, as in captures.", min_length=1)
+    path: RelativePath = described("Path of the capture, as in captures.")
     scene_id: str | None = described("Scene that the capture belongs to, where one could be told.", default=None)
     reason: str = described("Why it is in no pair, in words.", min_length=1)
 

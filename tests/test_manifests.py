@@ -4,13 +4,18 @@ import json
 import subprocess
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from pydantic import ValidationError
 
 from sidcurate import manifests, verdicts
+from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import Capture, Finding, Pair
+from sidcurate.synthetic.dng import DngTags, write_dng
 
 
 def capture(path: str = "a.dng", **facts: object) -> Capture:
@@ -87,8 +92,9 @@ def test_a_writer_that_dies_leaves_the_old_tables_or_the_new(tmp_path, killed_af
             real(folder, {"captures.parquet": sums["captures.parquet"]})
         raise Killed
 
-    target = "_replace" if killed_after == "staging" else "_roll_forward"
-    calls = iter([real]) if target == "_roll_forward" else iter([])
+    # Two tables are staged before the sums are written; the first roll-forward is the one before staging.
+    target, before = ("write_whole", 2) if killed_after == "staging" else ("_roll_forward", 1)
+    calls = iter([getattr(manifests, target)] * before)
     monkeypatch.setattr(manifests, target, lambda *args: next(calls, die)(*args))
     with pytest.raises(Killed):
         manifests.save(directory, {Capture: [capture(iso=1)], Pair: [pair(split="test")]})
@@ -163,3 +169,22 @@ def test_the_root_of_the_raws_is_a_pointer_that_a_person_can_mend(tmp_path) -> N
         manifests.raw_root(directory)
     (directory / "source.json").write_text(json.dumps({"root": str(tmp_path)}))
     assert manifests.raw_root(directory) == tmp_path
+
+
+@pytest.mark.parametrize("path", ["/etc/passwd", "../raw.dng", "a/../../raw.dng", "a\0.dng", ""])
+def test_a_path_cannot_lead_out_of_the_raws(path: str) -> None:
+    with pytest.raises(ValidationError):
+        capture(path)
+    with pytest.raises(ValidationError):
+        pair(short_path=path)
+
+
+def test_a_folder_that_cannot_be_written_is_a_message(tmp_path) -> None:
+    (tmp_path / "raws").mkdir()
+    write_dng(tmp_path / "raws/a.dng", np.full((8, 8), 600, np.uint16), DngTags())
+    (tmp_path / "m").write_text("a file where the folder should be")
+    result = CliRunner().invoke(main, ["ingest", str(tmp_path / "raws"), "--manifests", str(tmp_path / "m")])
+    assert result.exit_code == 2
+    result = CliRunner().invoke(main, ["ingest", str(tmp_path / "raws"), "--manifests", str(tmp_path / "m/deeper")])
+    assert result.exit_code == 4
+    assert "Not a directory" in result.stderr

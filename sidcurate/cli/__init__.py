@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sidcurate import __version__
-from sidcurate.errors import SidcurateError
+from sidcurate.errors import MissingResourceError, SidcurateError
 
 # In the order in which a person meets them.
 VERBS = ("ingest", "pair", "validate", "split", "finetune", "evaluate", "report", "rules", "schema", "simulate", "demo")
@@ -42,9 +42,16 @@ class Verbs(click.Group):
         except SidcurateError as error:
             click.echo(f"sidcurate: {error}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            click.echo(f"sidcurate: {_in_words(error)}; free space, permit it, or name another place", err=True)
+            ctx.exit(MissingResourceError.exit_code)
         except KeyboardInterrupt:
             click.echo("sidcurate: interrupted; what was committed stays", err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _in_words(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

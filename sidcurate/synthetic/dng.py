@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
+from sidcurate.durable import whole_file
 from sidcurate.errors import UsageError
 from sidcurate.synthetic import tiff
 from sidcurate.synthetic.tiff import LONG, SHORT, Rational
@@ -65,14 +66,9 @@ def write_dng(path: Path, image: UInt16[np.ndarray, "h w"] | UInt16[np.ndarray, 
         raise UsageError(
             f"a DNG of shape {image.shape} does not go with cfa={tags.cfa}: a mosaic has two axes, a linear image three"
         )
-    staged = path.with_name(f"{path.name}.part")
-    try:
-        with staged.open("wb") as file:
-            file.write(_head(image.shape, tags))
-            file.write(np.ascontiguousarray(image, "<u2").data)
-        staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.write(_head(image.shape, tags))
+        file.write(np.ascontiguousarray(image, "<u2").data)
 
 
 def _head(shape: tuple[int, ...], tags: DngTags) -> bytes:
