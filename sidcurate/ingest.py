@@ -2,18 +2,20 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rawpy
 
-from sidcurate import levels, manifests, metadata, pairing, raw, splits
+from sidcurate import levels, manifests, measuring, metadata, pairing, raw, splits, trace
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Failure, map_isolated
 from sidcurate.pairing import DEFAULT_SCENE_GAP_S, ToldPair
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
+from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
 READER_VERSION = 1
@@ -49,6 +51,7 @@ class _Task:
     root: Path
     file: RawFile
     device: str
+    manifest: Path | None  # None: keep no trace
 
 
 def ingest(
@@ -57,7 +60,7 @@ def ingest(
     *,
     rules: PairingRules | None = None,
     jobs: int | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     dry_run: bool = False,
 ) -> Ingested:
     """Read the raws of a folder into the manifest of one device; unchanged files are not read again.
@@ -67,8 +70,8 @@ def ingest(
         directory: folder of the manifest; its name is the device.
         rules: how to pair; by default as the last time.
         jobs: worker processes; one a core by default.
-        progress: called with the count of files read and of files to read.
-        dry_run: read everything, write nothing.
+        progress: called with the stage in words, the count done in it and the count to do.
+        dry_run: read everything, write nothing; what only traces tell stays unknown.
 
     Raises:
         UsageError: no raws, or the manifest is about another folder.
@@ -78,28 +81,34 @@ def ingest(
     source = manifests.read_source(directory)
     _check_same_root(source, root.resolve(), directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    captures = _unchanged(source, before.captures if before else (), found.raws)
+    captures = _unchanged(source, before.captures if before else (), found.raws, directory)
     fresh = [file for file in found.raws if file.path not in captures]
-    for done, capture in enumerate(read_captures(root, fresh, directory.name, jobs), start=1):
+    keep = None if dry_run else directory
+    for done, capture in enumerate(read_captures(root, fresh, directory.name, jobs, keep), start=1):
         captures[capture.path] = capture
-        progress(done, len(fresh))
+        progress("reading raws", done, len(fresh))
     rows = [captures[file.path] for file in found.raws]
     rules = rules or _stored_rules(source)
     paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
+    known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(source) else {}
+    measure = partial(progress, "measuring pairs")
+    pairs = measuring.measured(paired.pairs, rows, directory, known=known, jobs=jobs, progress=measure)
     if not dry_run:
-        manifests.save(directory, {Capture: rows, Pair: paired.pairs, Unpaired: paired.unpaired})
+        manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired})
         manifests.write_source(directory, _source(root, found.raws, rules))
-    return Ingested(found, rows, len(fresh), paired.pairs, paired.unpaired, directory)
+    return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory)
 
 
 def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -> pairing.Pairing:
     """Pair the captures of a manifest anew, without reading a raw."""
     manifest = manifests.load(directory)
     paired = pair(manifest.captures, rules, splits.parts_of(manifest.pairs))
+    known = measuring.by_hashes(manifest.pairs, manifest.captures)
+    pairs = measuring.measured(paired.pairs, manifest.captures, directory, known=known)
     if not dry_run:
-        manifests.save(directory, {Pair: paired.pairs, Unpaired: paired.unpaired})
+        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired})
         manifests.write_source(directory, {**manifests.read_source(directory), "pairing": asdict(rules)})
-    return paired
+    return pairing.Pairing(pairs, paired.unpaired)
 
 
 def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, Split]) -> pairing.Pairing:
@@ -111,11 +120,26 @@ def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, S
     return pairing.Pairing(splits.apply(paired.pairs, assigned), paired.unpaired)
 
 
-def read_captures(root: Path, files: Sequence[RawFile], device: str, jobs: int | None = None) -> Iterator[Capture]:
-    """Yield the capture of each file, in order; a worker that dies costs the pixels of its own file only."""
-    tasks = (_Task(root, file, device) for file in files)
-    for task, result in map_isolated(_read_capture, tasks, jobs=min(jobs, len(files)) if jobs and files else jobs):
+def read_captures(
+    root: Path, files: Sequence[RawFile], device: str, jobs: int | None = None, manifest: Path | None = None
+) -> Iterator[Capture]:
+    """Yield the capture of each file, in order; a worker that dies costs the pixels of its own file only.
+
+    Args:
+        root: folder that the files' paths are relative to.
+        files: what to read.
+        device: slug of the camera.
+        jobs: worker processes; one a core by default.
+        manifest: folder of the manifest, beside which the traces are kept; none are without.
+    """
+    tasks = (_Task(root, file, device, manifest) for file in files)
+    for task, result in map_isolated(_read_capture, tasks, jobs=jobs):
         yield _unreadable(task, result.reason) if isinstance(result, Failure) else result
+
+
+def read_capture(root: Path, file: RawFile, device: str, manifest: Path | None = None) -> Capture:
+    """Return the capture of one file, read in this process, which a damaged file may crash; see `read_captures`."""
+    return _read_capture(_Task(root, file, device, manifest))
 
 
 def _read_capture(task: _Task) -> Capture:
@@ -133,8 +157,23 @@ def _read_capture(task: _Task) -> Capture:
     status = path.stat()
     if (status.st_size, status.st_mtime_ns) != (task.file.size_bytes, task.file.mtime_ns):
         return _unreadable(task, "the file changed while it was read; ingest again when it is complete")
+    _keep_trace(task, frame, digest)
     header = metadata.with_second_opinion(header, frame.readings)
     return Capture(**_file_facts(task, digest), status="ok", **_header_facts(header), **facts)
+
+
+def _keep_trace(task: _Task, frame: raw.RawFrame, digest: str) -> None:
+    sensor = frame.sensor
+    if task.manifest is None or frame.mosaic is None or not _has_trace(sensor):
+        return
+    path = measuring.trace_path(task.manifest, digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    trace.save(path, trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level))
+
+
+def _has_trace(sensor: Sensor | Capture) -> bool:
+    """Return whether a frame is one that pairs are measured on: Bayer, and of a size that can be."""
+    return sensor.cfa_kind == "bayer" and min(sensor.width or 0, sensor.height or 0) >= trace.SMALLEST_SIDE_PX
 
 
 def _unreadable(
@@ -180,17 +219,28 @@ def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
     return {**facts, **vars(measured)}
 
 
-def _unchanged(source: Mapping[str, Any], rows: Sequence[Capture], files: Sequence[RawFile]) -> dict[str, Capture]:
+def _unchanged(
+    source: Mapping[str, Any], rows: Sequence[Capture], files: Sequence[RawFile], directory: Path
+) -> dict[str, Capture]:
     """Return the rows that still hold: same reader, size and time. A row without a hash was never read through."""
-    if source.get("reader") != _reader():
+    if _is_stale(source):
         return {}
     seen = source.get("seen", {})
-    by_path = {row.path: row for row in rows if row.sha256}
+    by_path = {row.path: row for row in rows if row.sha256 and _trace_is_kept(row, directory)}
     return {
         file.path: by_path[file.path]
         for file in files
         if file.path in by_path and seen.get(file.path) == [file.size_bytes, file.mtime_ns]
     }
+
+
+def _trace_is_kept(row: Capture, directory: Path) -> bool:
+    needed = row.status == "ok" and _has_trace(row)
+    return not needed or measuring.trace_path(directory, row.sha256 or "").is_file()
+
+
+def _is_stale(source: Mapping[str, Any]) -> bool:
+    return bool(source.get("reader") != _reader())
 
 
 def _source(root: Path, files: Sequence[RawFile], rules: PairingRules) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,6 +23,12 @@ from pydantic import TypeAdapter, ValidationError
 from sidcurate.durable import sync_folder, write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SUMS = "SHA256SUMS"
 SOURCE = "source.json"
@@ -108,6 +114,22 @@ def load(directory: Path) -> Manifest:
         judged=json.loads(footer) if footer else None,
         sums=sums,
     )
+
+
+def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
+    """Return one verified table as a DataFrame, for a notebook; integers that may be unknown stay integers.
+
+    Raises:
+        IntegrityError: the table is torn, changed or missing.
+    """
+    import pandas as pd  # 0.4 s that no verb needs
+
+    table = _read(directory / _file_name(model), _committed(directory))
+    if table is None:
+        raise IntegrityError(f"{directory} has no table of {model.table}; {_START_AGAIN}")
+    nullable = {pa.int64(): pd.Int64Dtype()}
+    found: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return found
 
 
 def save(

@@ -155,14 +155,30 @@ class Pair(Record):
     long_path: RelativePath = described("Path of the long frame, as in captures.")
     reason: str = described("Why the two are a pair, in words.", min_length=1)
     exposure_ratio: float | None = described("t_long / t_short of the nominal times.", default=None, gt=0)
+    signal: float | None = described(
+        "How far the short's likeness to the long lies above noise.", "standard error", default=None
+    )
+    correlation: float | None = described("Correlation of what both frames show, noise removed.", default=None)
+    correlation_se: float | None = described("Standard error of the correlation.", default=None, ge=0)
+    shift_y_px: float | None = described("Shift of the long frame down, on the mosaic grid.", "px", default=None)
+    shift_x_px: float | None = described("Shift of the long frame to the right.", "px", default=None)
+    rotation_deg: float | None = described("Rotation of the long frame, clockwise.", "deg", default=None)
+    shift_px: float | None = described("Largest displacement anywhere in the frame.", "px", default=None, ge=0)
+    shift_se_px: float | None = described("Standard error of the largest displacement.", "px", default=None, ge=0)
     measured_ratio: float | None = described("Ratio of light that the pixels show.", default=None)
+    measured_ratio_se: float | None = described("Standard error of the measured ratio.", default=None, ge=0)
     zero_error_dn: Floats | None = described(
         "Zero of the pair less the declared black, by CFA position.", "DN", default=None
     )
-    shift_y_px: float | None = described("Shift of the long frame down, on the mosaic grid.", "px", default=None)
-    shift_x_px: float | None = described(
-        "Shift of the long frame to the right, on the mosaic grid.", "px", default=None
-    )
+    zero_error_se_dn: Floats | None = described("Standard errors of the zero, by CFA position.", "DN", default=None)
+    gain_departure: float | None = described("Change of the gain across the frame, as a share of it.", default=None)
+    gain_departure_se: float | None = described("Standard error of the change across the frame.", default=None, ge=0)
+    nonlinearity: float | None = described("Change of the gain from dark to bright, as a share of it.", default=None)
+    nonlinearity_se: float | None = described("Standard error of the change from dark to bright.", default=None, ge=0)
+    moved_fraction: float | None = described("Share of the frame whose content changed.", default=None, ge=0, le=1)
+    moved_se: float | None = described("Standard error of the changed share.", default=None, ge=0)
+    focus_ratio: float | None = described("Fine detail of the short frame over that of the long one.", default=None)
+    focus_se: float | None = described("Standard error of the focus ratio.", default=None, ge=0)
     split: Split | None = described("Part of the data set; null before a split.", default=None)
 
 

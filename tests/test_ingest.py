@@ -45,7 +45,8 @@ def run(*arguments: object) -> Result:
 
 
 def sums(directory: Path) -> dict[str, str]:
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.iterdir())}
+    files = (path for path in sorted(directory.rglob("*")) if path.is_file())
+    return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def test_every_fact_of_a_capture_has_its_source(session: Path, tmp_path: Path) -> None:

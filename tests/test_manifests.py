@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -188,3 +189,18 @@ def test_a_folder_that_cannot_be_written_is_a_message(tmp_path) -> None:
     result = CliRunner().invoke(main, ["ingest", str(tmp_path / "raws"), "--manifests", str(tmp_path / "m/deeper")])
     assert result.exit_code == 4
     assert "Not a directory" in result.stderr
+
+
+def test_a_frame_keeps_unknown_integers_integers(tmp_path) -> None:
+    manifests.save(tmp_path / "cam", {Capture: [capture(iso=100), capture("b.dng")]})
+    table = manifests.frame(tmp_path / "cam", Capture)
+    assert table["iso"].dtype == "Int64"
+    assert table["iso"].isna().tolist() == [False, True]
+    with pytest.raises(IntegrityError, match="no table of findings"):
+        manifests.frame(tmp_path / "cam", Finding)
+
+
+def test_the_committed_example_loads() -> None:
+    manifest = manifests.load(Path(__file__).parents[1] / "manifests/examples/oneplus7")
+    assert (len(manifest.captures), len(manifest.pairs)) == (12, 6)
+    assert verdicts.judged_pairs(manifest)[1] == {}

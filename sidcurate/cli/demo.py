@@ -56,7 +56,7 @@ def command(out: Path | None) -> None:
         if step:
             _run(step.format(out=shlex.quote(str(folder))), expected)
     run = folder / "runs" / "oneplus7" / "demo"
-    click.secho(f"\nThe pictures: {run / 'panel.png'}; the figures: {run / 'evaluation.json'}", bold=True)
+    click.secho(f"\nThe pictures: {run / 'evaluation.png'}; the figures: {run / 'evaluation.json'}", bold=True)
 
 
 def _run(step: str, expected: int) -> None:

@@ -4,18 +4,26 @@ import csv
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import device_option, format_option, jobs_option, manifests_option
+from sidcurate.cli.options import (
+    device_option,
+    format_option,
+    jobs_option,
+    manifests_option,
+    require_train_extra,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from sidcurate.schemas import Split
     from sidtrain.intervals import Estimate
+    from sidtrain.metrics import SsimVariant
     from sidtrain.scores import Comparison, Evaluation, Summary
 
 
@@ -29,14 +37,7 @@ if TYPE_CHECKING:
     help="Folder of a run, or its weights file.",
 )
 @manifests_option
-@click.option(
-    "--store",
-    "store_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("stores"),
-    show_default=True,
-    help="Folder of the decoded frames.",
-)
+@store_option
 @click.option(
     "--out",
     "out_dir",
@@ -60,8 +61,8 @@ def command(
     manifests_root: Path,
     store_dir: Path,
     out_dir: Path | None,
-    split: str,
-    ssim_variant: str,
+    split: "Split",
+    ssim_variant: "SsimVariant",
     jobs: int | None,
     output_format: str,
 ) -> None:
@@ -70,12 +71,13 @@ def command(
     The trivial pictures are LibRaw's rendering of the amplified short, that after a Gaussian whose width is chosen on
     training scenes, and the mean color of the training targets. A checkpoint of another camera is evaluated zero-shot.
     """
-    evaluator = _evaluator()
+    require_train_extra()
     from sidcurate import manifests
+    from sidtrain.evaluate import evaluate
 
     manifest = manifests.load(manifests.find(manifests_root, device))
     with progress() as report:
-        written = evaluator.evaluate(
+        written = evaluate(
             manifest,
             checkpoint_path,
             store_dir,
@@ -87,18 +89,6 @@ def command(
         )
     _PRINTERS[output_format](written.evaluation)
     say(f"record: {written.record}\npanel:  {written.panel}")
-
-
-def _evaluator() -> ModuleType:
-    from sidcurate.errors import MissingResourceError
-
-    try:
-        from sidtrain import evaluate
-    except ModuleNotFoundError as error:
-        raise MissingResourceError(
-            f"evaluation needs {error.name}, which is not installed; run `pip install 'sidcurate[train]'`"
-        ) from error
-    return evaluate
 
 
 def _print_json(evaluation: "Evaluation") -> None:

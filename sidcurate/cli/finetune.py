@@ -7,16 +7,22 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sidcurate.cli import INTERRUPTED
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import device_option, dry_run_option, jobs_option, manifests_option
+from sidcurate.cli.options import (
+    device_option,
+    dry_run_option,
+    jobs_option,
+    manifests_option,
+    require_train_extra,
+    store_option,
+)
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
     from sidtrain.finetune import Result
     from sidtrain.recipe import Recipe
     from sidtrain.runs import Chosen
-
-_INTERRUPTED = 130  # what a shell makes of Ctrl-C: not 0, because the run is not done
 
 
 @click.command(name="finetune")
@@ -40,14 +46,7 @@ _INTERRUPTED = 130  # what a shell makes of Ctrl-C: not 0, because the run is no
     show_default=True,
     help="Folder that holds the runs, by device.",
 )
-@click.option(
-    "--store",
-    "store_dir",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("stores"),
-    show_default=True,
-    help="Folder of the decoded frames.",
-)
+@store_option
 @manifests_option
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped.")
 @jobs_option
@@ -72,7 +71,7 @@ def command(
     from sidcurate import manifests
     from sidcurate.errors import UsageError
 
-    _require_train_extra()
+    require_train_extra()
     from sidtrain import finetune, recipe, runs
 
     if resume and init:
@@ -100,15 +99,6 @@ def command(
         )
     _say_how_it_ended(result)
     click.echo(run_dir)
-
-
-def _require_train_extra() -> None:
-    from sidcurate.errors import MissingResourceError
-
-    try:
-        import sidtrain.finetune  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingResourceError(f"training needs {error.name}: pip install 'sidcurate[train]'") from error
 
 
 def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None:
@@ -140,6 +130,6 @@ def _say_what_would_be_written(
 def _say_how_it_ended(result: "Result") -> None:
     if result.step < result.steps:
         say(f"interrupted after {result.step} of {result.steps} steps; go on with --resume")
-        click.get_current_context().exit(_INTERRUPTED)
+        click.get_current_context().exit(INTERRUPTED)
     measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
     say(f"done: {result.steps} steps; {measured or 'nothing validated'}")

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -60,7 +59,7 @@ def command(
             directory,
             rules=pairing_rules(pairs_csv, scene_gap_s),
             jobs=jobs,
-            progress=partial(report, "reading raws"),
+            progress=report,
             dry_run=dry_run,
         )
     click.echo("\n".join(_summary(result)))

@@ -1,5 +1,6 @@
 """Options that several verbs share, defined once."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,13 @@ import click
 
 if TYPE_CHECKING:
     from sidcurate.ingest import PairingRules
+
+def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
+    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is not HEIGHTxWIDTH in pixels, such as 768x1024", ctx, parameter)
+    return int(found[1]), int(found[2])
+
 
 manifests_option = click.option(
     "--manifests",
@@ -29,6 +37,17 @@ jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]"
 )
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
+size_option = click.option(
+    "--size", callback=_size, metavar="HxW", default="768x1024", show_default=True, help="Size of a frame in px."
+)
+store_option = click.option(
+    "--store",
+    "store_dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("stores"),
+    show_default=True,
+    help="Folder of the decoded frames.",
+)
 pairs_option = click.option(
     "--pairs",
     "pairs_csv",
@@ -54,3 +73,17 @@ def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "Pairing
         return None
     told = read_told_pairs(pairs_csv) if pairs_csv else None
     return PairingRules(DEFAULT_SCENE_GAP_S if scene_gap_s is None else scene_gap_s, told)
+
+
+def require_train_extra() -> None:
+    """Say what to install where the packages of training are missing.
+
+    Raises:
+        MissingResourceError: one of them cannot be imported.
+    """
+    from sidcurate.errors import MissingResourceError
+
+    try:
+        import sidtrain.finetune  # noqa: F401 - it imports all of the extra's packages
+    except ModuleNotFoundError as error:
+        raise MissingResourceError(f"{error.name} is not installed: pip install 'sidcurate[train]'") from error

@@ -3,7 +3,7 @@
 Importing the package registers every rule; `run` applies them to the tables of one manifest. No rule opens a file.
 """
 
-from sidcurate.rules import capture, levels, manifest, pair
+from sidcurate.rules import capture, levels, light, manifest, pair, picture
 from sidcurate.rules.contract import RULES, Draft, Rule, Skip, Tables, rule
 from sidcurate.rules.engine import Judgement, run
 from sidcurate.rules.limits import Limits
@@ -18,8 +18,10 @@ __all__ = [
     "Tables",
     "capture",
     "levels",
+    "light",
     "manifest",
     "pair",
+    "picture",
     "rule",
     "run",
 ]

@@ -1,5 +1,6 @@
 """Figures in rules: compared exactly, so that a value at a limit passes, and written as a person writes them."""
 
+import math
 from fractions import Fraction
 from functools import lru_cache
 
@@ -31,3 +32,26 @@ def apart(difference: Fraction) -> str:
     ('10 % apart', 'a factor of 3 apart')
     """
     return f"a factor of {float(difference + 1):.3g} apart" if difference >= 1 else f"{percent(difference)} apart"
+
+
+def uncertain(value: float, se: float) -> str:
+    """Return a measured value with its standard error, both to the first digit that the error has.
+
+    >>> uncertain(83.21, 0.953), uncertain(250.04, 1.2), uncertain(0.5, 0)
+    ('83.2 ± 1.0', '250 ± 1', '0.5 ± 0')
+    """
+    if se <= 0:
+        return f"{value:.3g} ± 0"
+    digits = max(0, -math.floor(math.log10(se)))
+    return f"{value:.{digits}f} ± {se:.{digits}f}"
+
+
+def site_name(cfa: str | None, position: int) -> str:
+    """Return which sites a CFA position is, "the frame" where there is no 2x2.
+
+    >>> site_name("GBRG", 2), site_name(None, 0)
+    ('R at row 1, column 0', 'the frame')
+    """
+    if cfa is None or len(cfa) != 4:
+        return "the frame"
+    return f"{cfa[position]} at row {position // 2}, column {position % 2}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeVar
 
 from sidcurate.rules.contract import Answers, CaptureView, Draft, Skip, rule
-from sidcurate.rules.figures import percent
+from sidcurate.rules.figures import percent, site_name
 from sidcurate.rules.limits import Limits
 from sidcurate.schemas import Capture
 
@@ -30,9 +30,7 @@ class _Channel(NamedTuple):
 
     @property
     def name(self) -> str:
-        if self.cfa is None or len(self.cfa) != 4:
-            return "the frame"
-        return f"{self.cfa[self.site]} at row {self.site // 2}, column {self.site % 2}"
+        return site_name(self.cfa, self.site)
 
     @property
     def range(self) -> float:

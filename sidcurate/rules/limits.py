@@ -75,6 +75,55 @@ class Limits(BaseModel):
         default=0.5,
         ge=0,
     )
+    confidence_se: float = described(
+        "Standard errors of a pixel fact by which it must exceed its limit.", default=3.0, ge=0
+    )
+    light_error: float = described(
+        "Largest relative difference between the ratio of light in the pixels and that of the settings.",
+        default=0.12,
+        gt=0,
+    )
+    zero_error_warned: float = described(
+        "Error of the declared black, times the exposure ratio, as a share of the white range: more is a warning.",
+        default=0.03,
+        gt=0,
+    )
+    zero_error: float = described(
+        "Error of the declared black, times the exposure ratio, as a share of the white range: more is an error.",
+        default=0.10,
+        gt=0,
+    )
+    gain_departure: float = described(
+        "Largest change of the gain across the frame, or from dark to bright, as a share of the gain.",
+        default=0.15,
+        gt=0,
+    )
+    shift_px: float = described(
+        "Largest displacement anywhere in the frame, on the mosaic grid.", "px", default=1.0, gt=0
+    )
+    moved_share: float = described("Largest share of the blocks that may have changed.", default=0.02, ge=0, le=1)
+    correlation: float = described(
+        "Least correlation of two frames of one scene, noise removed. Frames of one scene are near 1, even moved or "
+        "out of focus; of two scenes near 0.",
+        default=0.3,
+        gt=0,
+        lt=1,
+    )
+    focus_factor: float = described(
+        "Largest factor between the fine detail of the two frames. Hard edges and masked areas bias the measure by up "
+        "to 8 %: less than 10 % proves no defocus.",
+        default=1.1,
+        gt=1,
+    )
+    long_clipped: float = described(
+        "Largest share of the long frame's sites at white, by channel.", default=0.05, ge=0, le=1
+    )
+    signal_se: float = described(
+        "Least likeness of the short frame to the long one, in standard errors; less is what chance gives at the best "
+        "of all places that one frame could lie on the other.",
+        default=6.0,
+        gt=0,
+    )
     few_pairs: int = described("Fewest pairs, after exclusions, that are not called few.", default=6, ge=0)
 
     @model_validator(mode="after")
