@@ -4,7 +4,6 @@ Folders, SID-style names and time gaps say which frames belong together. ISO, ap
 a difference there is for the rules to judge.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
 
+from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.exposure import exposure_ratio, format_seconds, light
 from sidcurate.schemas import Capture, Pair, Unpaired
@@ -57,16 +57,18 @@ def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) 
         scene_gap_s: seconds between the end of a frame and the start of the next that part two scenes.
     """
     pairs: list[Pair] = []
-    unpaired = [_unpaired(capture, "its pixels could not be read") for capture in captures if capture.status != "ok"]
-    for scene in scenes([capture for capture in captures if capture.status == "ok"], scene_gap_s):
+    unpaired = [
+        _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
+    ]
+    for scene in scenes([capture for capture in captures if capture.status != "unreadable"], scene_gap_s):
         found, left = _pair_scene(scene)
         pairs += found
         unpaired += left
     return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
 
 
-def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair]) -> Pairing:
-    """Return the pairs of a CSV and no others.
+def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair], by: str = "the CSV of pairs") -> Pairing:
+    """Return the pairs that `by` tells and no others.
 
     Raises:
         UsageError: a row names an unknown capture, or the same frame twice.
@@ -78,17 +80,17 @@ def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair]) -> Pairi
             problem = (
                 f"{unknown[0]!r} is no capture of this manifest" if unknown else "short and long are the same file"
             )
-            raise UsageError(f"row {number} of the CSV of pairs: {problem}; paths are relative to the ingested folder")
+            raise UsageError(f"row {number} of {by}: {problem}; paths are relative to the ingested folder")
     scenes_told: dict[tuple[str, str], list[Capture]] = {}
     for row in told:
         scenes_told.setdefault((row.scene_id, row.long), []).append(by_path[row.short])
     pairs = [
         row
         for (scene_id, long), shorts in sorted(scenes_told.items())
-        for row in _pairs(scene_id, shorts, by_path[long], "the CSV of pairs says so")
+        for row in _pairs(scene_id, shorts, by_path[long], f"{by} says so")
     ]
     named = {path for row in told for path in (row.short, row.long)}
-    return Pairing(pairs, [_unpaired(c, "not named in the CSV of pairs") for c in captures if c.path not in named])
+    return Pairing(pairs, [_unpaired(c, f"not named in {by}") for c in captures if c.path not in named])
 
 
 def read_told_pairs(path: Path) -> list[ToldPair]:
@@ -97,15 +99,7 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
     Raises:
         UsageError: the file cannot be read or a column is missing.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as CSV ({error})") from error
-    if not rows or not {"short", "long"} <= set(rows[0]):
-        raise UsageError(
-            f"{path} needs the columns short,long (and, if wanted, scene_id) in its first line, then a row a pair"
-        )
+    rows = read_csv(path, ("short", "long"), also=" (and, if wanted, scene_id)")
     return [
         ToldPair(
             row["short"], row["long"], row.get("scene_id") or _scene_id(str(PurePosixPath(row["long"]).with_suffix("")))

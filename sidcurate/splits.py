@@ -1,12 +1,12 @@
 """Train, val and test by scene, never by pair: the frames of one scene must not stand on both sides."""
 
-import csv
 import hashlib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair, Split
 
@@ -98,14 +98,7 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         UsageError: the file cannot be read or a column is missing.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read as CSV ({error})") from error
-    if not rows or not {"scene_id", "label"} <= set(rows[0]):
-        raise UsageError(f"{path} needs the columns scene_id,label in its first line, then a row a scene")
-    return {row["scene_id"]: row["label"] for row in rows}
+    return {row["scene_id"]: row["label"] for row in read_csv(path, ("scene_id", "label"))}
 
 
 def _shuffled(names: Sequence[str], seed: int, labels: Mapping[str, str] | None) -> list[str]:

@@ -1,8 +1,12 @@
 """Fixtures that more than one test module uses."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# The tests run in one process a core: threads of theirs would only wait for each other.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,6 @@ sum, then the side-car is replaced, then the weights take their name; a reader f
 
 import hashlib
 import io
-import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,6 +17,7 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import Paths, described
 from sidtrain.recipe import Recipe
@@ -74,9 +74,9 @@ def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
     weights = weights_path(path)
     content = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
-    replace(_staged(weights, digest), content)
+    write_whole(_staged(weights, digest), content)
     complete = sidecar.model_copy(update={"sha256": digest})
-    replace(weights.with_suffix(".json"), (complete.model_dump_json(indent=1) + "\n").encode())
+    write_whole(weights.with_suffix(".json"), (complete.model_dump_json(indent=1) + "\n").encode())
     _staged(weights, digest).replace(weights)
 
 
@@ -120,7 +120,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write the state of a training (tensors, numbers, strings) so that `--resume` can go on, whole or not at all."""
     buffer = io.BytesIO()
     torch.save(dict(state), buffer)
-    replace(path, buffer.getvalue())
+    write_whole(path, buffer.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -136,16 +136,6 @@ def load_state(path: Path) -> dict[str, Any]:
         return dict(torch.load(path, weights_only=True))
     except Exception as error:  # torch leaks the errors of zipfile, pickle and its own reader alike
         raise IntegrityError(f"{path} cannot be read ({error}); start again under another --name") from error
-
-
-def replace(path: Path, content: bytes) -> None:
-    """Write a file in one rename, synced to the disk before."""
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def _staged(weights: Path, digest: str) -> Path:

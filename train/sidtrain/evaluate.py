@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float32
 
 from sidcurate import manifests, verdicts
+from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
@@ -220,6 +221,6 @@ def _write(evaluation: Evaluation, rows: Sequence[Row], out_dir: Path) -> Writte
     record, panel = out_dir / f"{stem}.json", out_dir / f"{stem}.png"
     trained = f" (zero-shot: trained for {evaluation.checkpoint.device})" if evaluation.checkpoint.zero_shot else ""
     title = f"{evaluation.device}, {evaluation.split} scenes, {PROTOCOL}{trained}; centers of the frames"
-    checkpoint.replace(panel, panels.png(title, rows))
-    checkpoint.replace(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
+    write_whole(panel, panels.png(title, rows))
+    write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
     return Written(evaluation, record, panel)

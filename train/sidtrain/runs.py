@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sidcurate import verdicts
+from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
@@ -178,7 +179,7 @@ def _protocol(recipe: Recipe, scenes: int) -> str:
 def _forget_after(path: Path, step: int) -> None:
     """Drop what the log says of steps that will be done again, and a last line that was cut off."""
     whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    checkpoint.replace(path, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
+    write_whole(path, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:

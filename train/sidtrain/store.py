@@ -7,7 +7,6 @@ new file and leaves the others alone.
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 
 from sidcurate import cfa, manifests, raw
+from sidcurate.durable import whole_file
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, map_isolated
 from sidcurate.schemas import Capture, Pair
@@ -178,13 +178,8 @@ def _decode(job: _Job) -> None:
 
 
 def _write(path: Path, array: UInt16[np.ndarray, "..."]) -> None:
-    """Write an array so that its file is whole or absent, whoever else writes the same one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as stream:
+    with whole_file(path) as stream:
         np.save(stream, array)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
 
 
 def _entry(pair: Pair, short: Capture, planes: _Job, target: _Job) -> Entry:
