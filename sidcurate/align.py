@@ -118,7 +118,7 @@ def _light_facts(fitted: Line, short: Trace) -> dict[str, Any]:
         return {}
     light = fitted.expected_dn.mean(axis=(1, 2))
     code_error = short.code_step / np.pi * math.exp(-2 * (np.pi * site_noise / short.code_step) ** 2)
-    model_error = math.hypot(_RATIO_MODEL_ERROR, code_error / max(float(light.mean()), code_error))
+    model_error = math.hypot(_RATIO_MODEL_ERROR, code_error / max(float(light.mean()), code_error, math.ulp(0.0)))
     facts: dict[str, Any] = {"nonlinearity": fitted.bend.widened(model_error)}
     gain, gain_se = fitted.gain.value, fitted.errors[4]
     if gain > _LEAST_SE * gain_se:

@@ -13,7 +13,7 @@ Look = Literal["none", "changed", "deep"]
 
 
 def states(directory: Path, captures: Iterable[Capture], look: Look) -> Iterator[FileState]:
-    """Yield what the disk says of each capture, in order.
+    """Yield what the disk says of each capture that was read, in order.
 
     Args:
         directory: folder of the manifest; its `source.json` knows where the raws are and what ingest saw of them.
@@ -27,7 +27,9 @@ def states(directory: Path, captures: Iterable[Capture], look: Look) -> Iterator
     root = Path(source["root"]) if source.get("root") else None
     seen: Mapping[str, list[int]] = source.get("seen", {})
     for capture in captures:
-        yield _state(root, capture, seen, deep=look == "deep")
+        # Nobody has seen the raw that a list names.
+        if capture.status != "listed":
+            yield _state(root, capture, seen, deep=look == "deep")
 
 
 def folder(directory: Path) -> str | None:

@@ -43,7 +43,7 @@ class Ingested:
     @property
     def unreadable(self) -> list[Capture]:
         """Captures whose pixels no reader could decode."""
-        return [capture for capture in self.captures if capture.status != "ok"]
+        return [capture for capture in self.captures if capture.status == "unreadable"]
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,9 @@ def raw_root(directory: Path) -> Path:
         UsageError: the manifest does not know, or the folder is gone.
     """
     root = read_source(directory).get("root")
-    if root is None or not Path(root).is_dir():
+    if root is None:
+        raise UsageError(f"nothing says where the raws of {directory.name} are; ingest the folder that holds them")
+    if not Path(root).is_dir():
         raise UsageError(
             f'the raws of {directory.name} are not at {root}; set "root" in {directory / SOURCE} to where they are now'
         )

@@ -23,7 +23,16 @@ _ESTIMATES = {
     "focus_ratio": "focus_se",
 }
 _VALUES = ("shift_y_px", "shift_x_px", "rotation_deg")
-FACTS = ("signal", "zero_error_dn", "zero_error_se_dn", *_VALUES, *_ESTIMATES, *_ESTIMATES.values())
+FACTS = (
+    "signal",
+    "zero_error_dn",
+    "zero_error_se_dn",
+    *_VALUES,
+    *_ESTIMATES,
+    *_ESTIMATES.values(),
+)
+
+_NO_TRACE = {"unmeasured_reason": "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"}
 
 
 @dataclass(frozen=True)
@@ -62,16 +71,20 @@ def measured(
     facts = {name: _kept(known[key]) for name, key in keys.items() if key in known}
     tasks = [task for task in _tasks(keys, directory) if task.pair_id not in facts]
     for done, (task, result) in enumerate(map_isolated(_measure, tasks, jobs=jobs), start=1):
-        facts[task.pair_id] = {} if isinstance(result, Failure) else as_fields(result)
+        facts[task.pair_id] = {"unmeasured_reason": result.reason} if isinstance(result, Failure) else as_fields(result)
         progress(done, len(tasks))
-    return [pair.model_copy(update=facts.get(pair.pair_id, {})) for pair in pairs]
+    return [pair.model_copy(update=facts.get(pair.pair_id, _NO_TRACE)) for pair in pairs]
 
 
 def by_hashes(pairs: Sequence[Pair], captures: Sequence[Capture]) -> dict[tuple[str, str], Pair]:
-    """Return pairs by the hashes of their short and long frame, where both are known."""
+    """Return the measured pairs by the hashes of their short and long frame, where both are known."""
     hashes = {capture.path: capture.sha256 for capture in captures}
     found = {(hashes.get(pair.short_path), hashes.get(pair.long_path)): pair for pair in pairs}
-    return {(short, long): pair for (short, long), pair in found.items() if short and long}
+    return {
+        (short, long): pair
+        for (short, long), pair in found.items()
+        if short and long and pair.unmeasured_reason is None
+    }
 
 
 def as_fields(facts: PairFacts) -> dict[str, Any]:

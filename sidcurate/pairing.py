@@ -71,7 +71,7 @@ def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair], by: str 
     """Return the pairs that `by` tells and no others.
 
     Raises:
-        UsageError: a row names an unknown capture, or the same frame twice.
+        UsageError: a row names an unknown capture or the same frame twice, or a scene has two long frames.
     """
     by_path = {capture.path: capture for capture in captures}
     for number, row in enumerate(told, start=1):
@@ -81,13 +81,17 @@ def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair], by: str 
                 f"{unknown[0]!r} is no capture of this manifest" if unknown else "short and long are the same file"
             )
             raise UsageError(f"row {number} of {by}: {problem}; paths are relative to the ingested folder")
-    scenes_told: dict[tuple[str, str], list[Capture]] = {}
-    for row in told:
-        scenes_told.setdefault((row.scene_id, row.long), []).append(by_path[row.short])
+    longs = {row.scene_id: row.long for row in told}
+    shorts: dict[str, list[Capture]] = {}
+    for number, row in enumerate(told, start=1):
+        if row.long != longs[row.scene_id]:
+            problem = f"scene {row.scene_id} has two long frames, {row.long!r} and {longs[row.scene_id]!r}"
+            raise UsageError(f"row {number} of {by}: {problem}; give each long frame a scene_id of its own")
+        shorts.setdefault(row.scene_id, []).append(by_path[row.short])
     pairs = [
         row
-        for (scene_id, long), shorts in sorted(scenes_told.items())
-        for row in _pairs(scene_id, shorts, by_path[long], f"{by} says so")
+        for scene_id, of_scene in sorted(shorts.items())
+        for row in _pairs(scene_id, of_scene, by_path[longs[scene_id]], f"{by} says so")
     ]
     named = {path for row in told for path in (row.short, row.long)}
     return Pairing(pairs, [_unpaired(c, f"not named in {by}") for c in captures if c.path not in named])

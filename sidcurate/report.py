@@ -105,7 +105,7 @@ def account(manifest: Manifest) -> Account:
         device=manifest.device,
         reason_not_usable=_reason_not_usable(manifest),
         captures=len(manifest.captures),
-        unreadable=sum(capture.status != "ok" for capture in manifest.captures),
+        unreadable=sum(capture.status == "unreadable" for capture in manifest.captures),
         unpaired=len(manifest.unpaired),
         cameras=tuple(_cameras(manifest.captures)),
         pairs=len(manifest.pairs),
@@ -132,7 +132,7 @@ def _reason_not_usable(manifest: Manifest) -> str | None:
 def _cameras(captures: Iterable[Capture]) -> Iterator[Camera]:
     groups: dict[tuple[str | None, ...], list[Capture]] = {}
     for capture in captures:
-        if capture.status == "ok":
+        if capture.status != "unreadable":
             groups.setdefault(_sensor(capture), []).append(capture)
     for (name, serial, size, cfa, black, white, bits), group in sorted(groups.items(), key=lambda item: -len(item[1])):
         clipped = [capture.clipped_fraction for capture in group if capture.clipped_fraction is not None]

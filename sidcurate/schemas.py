@@ -13,7 +13,7 @@ SCHEMA_VERSION = 1
 
 Source = Literal["exif", "libraw", "name", "measured", "masked-area", "override"]
 CfaKind = Literal["bayer", "xtrans", "quad-bayer", "linear", "monochrome", "other"]
-Status = Literal["ok", "unreadable"]
+Status = Literal["ok", "unreadable", "listed"]
 Severity = Literal["error", "warning"]
 Split = Literal["train", "val", "test"]
 SubjectKind = Literal["capture", "pair", "manifest"]
@@ -57,8 +57,11 @@ class Capture(Record):
     sha256: str | None = described(
         "SHA-256 of the file, hexadecimal; null when it could not be read through.", default=None
     )
-    size_bytes: int = described("Size of the file.", "byte", ge=0)
-    status: Status = described("'ok' when the pixels were decoded, else 'unreadable'.")
+    size_bytes: int | None = described("Size of the file; null where no file was read.", "byte", ge=0)
+    status: Status = described(
+        "'ok' when the pixels were decoded, 'unreadable' when they could not be, 'listed' when a list names the raw "
+        "and nobody has read it."
+    )
     status_reason: str | None = described("The reader's own reason when the file is unreadable.", default=None)
 
     camera_make: str | None = described("Maker of the body.", default=None)
@@ -155,6 +158,7 @@ class Pair(Record):
     long_path: RelativePath = described("Path of the long frame, as in captures.")
     reason: str = described("Why the two are a pair, in words.", min_length=1)
     exposure_ratio: float | None = described("t_long / t_short of the nominal times.", default=None, gt=0)
+    unmeasured_reason: str | None = described("Why the pixels were not measured at all.", default=None)
     signal: float | None = described(
         "How far the short's likeness to the long lies above noise.", "standard error", default=None
     )

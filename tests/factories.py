@@ -4,7 +4,8 @@ import hashlib
 from fractions import Fraction
 
 from sidcurate import manifests
-from sidcurate.rules import Limits, Tables, run
+from sidcurate.exposure import light
+from sidcurate.rules import RULES, Limits, Tables, run
 from sidcurate.schemas import Capture, Pair, Unpaired
 
 DEVICE = "canon90d"
@@ -67,11 +68,37 @@ def capture(path="short/00001_00_0.1s.dng", time="1/10", **changes):
     return Capture(**{**facts, **exposure, **changes})
 
 
+CLEAN_PIXELS = {
+    "signal": 80.0,
+    "correlation": 0.99,
+    "correlation_se": 0.01,
+    "shift_y_px": 0.04,
+    "shift_x_px": -0.02,
+    "rotation_deg": 0.001,
+    "shift_px": 0.06,
+    "shift_se_px": 0.02,
+    "measured_ratio_se": 0.5,
+    "zero_error_dn": (0.2, -0.1, 0.0, 0.1),
+    "zero_error_se_dn": (0.05,) * 4,
+    "gain_departure": 0.01,
+    "gain_departure_se": 0.004,
+    "nonlinearity": -0.01,
+    "nonlinearity_se": 0.005,
+    "moved_fraction": 0.0,
+    "moved_se": 0.001,
+    "focus_ratio": 1.02,
+    "focus_se": 0.03,
+}
+"""What the pixels of a faultless pair say, besides the ratio that its settings promise."""
+
+
 def pair(short, long, scene_id="00001", split="train", **changes):
     """Return the pair of two captures."""
-    ratio = None
+    ratio = promised = None
     if short.exposure_time_s and long.exposure_time_s:
         ratio = long.exposure_time_s / short.exposure_time_s
+        bright, dark = (light(row.exposure_time_s, row.iso or 1, row.f_number or 1) for row in (long, short))
+        promised = bright / dark
     facts = {
         "device": DEVICE,
         "pair_id": f"{scene_id}_00",
@@ -82,16 +109,18 @@ def pair(short, long, scene_id="00001", split="train", **changes):
         "reason": "same scene number in the names",
         "exposure_ratio": ratio,
         "split": split,
+        **CLEAN_PIXELS,
+        "measured_ratio": promised,
     }
     return Pair(**{**facts, **changes})
 
 
-def scene(number, split="train", short=None, long=None):
-    """Return the short, the long and the pair of one scene; `short` and `long` change the captures."""
+def scene(number, split="train", short=None, long=None, **pixels):
+    """Return the short, the long and the pair of one scene; what is given changes the captures, or the pair."""
     scene_id = f"{number:05d}"
     dark = capture(**{"path": f"short/{scene_id}_00_0.1s.dng", "time": "1/10", **(short or {})})
     bright = capture(**{"path": f"long/{scene_id}_00_10s.dng", "time": "10", **(long or {})})
-    return dark, bright, pair(dark, bright, scene_id, split)
+    return dark, bright, pair(dark, bright, scene_id, split, **pixels)
 
 
 def session(*scenes, **changes):
@@ -112,9 +141,15 @@ def judge_capture(code, limits=None, **changes):
     return judge(Tables(DEVICE, [capture(**changes)]), code, limits=limits)
 
 
-def judge_pair(code, short=None, long=None, limits=None):
+def judge_pair(code, short=None, long=None, limits=None, **pixels):
     """Return what one rule says of one pair."""
-    return judge(session(scene(1, short=short, long=long)), code, limits=limits)
+    return judge(session(scene(1, short=short, long=long, **pixels)), code, limits=limits)
+
+
+def judge_pixels(short=None, long=None, **pixels):
+    """Return what all rules about pairs say of one pair."""
+    codes = [code for code in RULES if code.startswith("PAIR")]
+    return judge(session(scene(1, short=short, long=long, **pixels)), *codes)
 
 
 def fired(judgement):

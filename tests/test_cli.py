@@ -1,5 +1,6 @@
 """The command line as a whole: light, and never a traceback."""
 
+import os
 import subprocess
 import sys
 
@@ -41,3 +42,10 @@ def test_an_unknown_verb_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["inges"])
     assert result.exit_code == 2
     assert "No such command 'inges'" in result.stderr
+
+
+def test_a_terminal_without_the_signs_shows_a_substitute() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "sidcurate", "rules"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert "100-300?," in done.stdout

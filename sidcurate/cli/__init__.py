@@ -5,7 +5,9 @@ inputs could not be read, 4 environment, 5 integrity. Results go to stdout, prog
 """
 
 import importlib
+import io
 import signal
+import sys
 from typing import Any
 
 import click
@@ -14,7 +16,20 @@ from sidcurate import __version__
 from sidcurate.errors import MissingResourceError, SidcurateError
 
 # In the order in which a person meets them.
-VERBS = ("ingest", "pair", "validate", "split", "finetune", "evaluate", "report", "rules", "schema", "simulate", "demo")
+VERBS = (
+    "ingest",
+    "pair",
+    "validate",
+    "split",
+    "finetune",
+    "evaluate",
+    "report",
+    "rules",
+    "schema",
+    "simulate",
+    "benchmark-rules",
+    "demo",
+)
 
 
 INTERRUPTED = 128 + signal.SIGINT
@@ -31,12 +46,15 @@ class Verbs(click.Group):
         """Return a verb, importing its module."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"sidcurate.cli.{cmd_name}")
+        module = importlib.import_module(f"sidcurate.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run a verb; turn an error of ours into its message and exit code."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # A terminal without "×" shows "?" instead of a traceback.
         try:
             return super().invoke(ctx)
         except SidcurateError as error:

@@ -28,6 +28,11 @@ _STEPS = (
         1,
         "validate --device canon90d " + _WHERE,
     ),
+    (
+        "Look at one of them: its frames, what its pixels say, and a picture.",
+        1,
+        "validate --device canon90d --explain 00001_00 --png {out}/canon90d-00001_00.png " + _WHERE,
+    ),
     ("The OnePlus's are clean.", 0, "validate --device oneplus7 " + _WHERE),
     (
         "Train a narrow network for the OnePlus, for a few minutes.",

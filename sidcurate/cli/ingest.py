@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,22 @@ from sidcurate.errors import UsageError
 
 if TYPE_CHECKING:
     from sidcurate.ingest import Ingested
-    from sidcurate.schemas import Capture
+    from sidcurate.schemas import Capture, Pair
 
 SOME_UNREADABLE = 3
 _LINES_SHOWN = 30
 
 
 @click.command(short_help="Read the raws of a camera into a manifest.")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path), required=False)
 @click.option("--device", default=None, help="Slug of the camera.  [default: the folder's name]")
+@click.option(
+    "--sid-list",
+    "sid_lists",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="A pair list of SID's, read instead of raws; repeatable.",
+)
 @manifests_option
 @pairs_option
 @scene_gap_option
@@ -38,8 +45,9 @@ _LINES_SHOWN = 30
 @click.pass_context
 def command(
     ctx: click.Context,
-    folder: Path,
+    folder: Path | None,
     device: str | None,
+    sid_lists: tuple[Path, ...],
     manifests_root: Path,
     pairs_csv: Path | None,
     scene_gap_s: float | None,
@@ -48,8 +56,18 @@ def command(
 ) -> None:
     """Read every raw below FOLDER once, measure it, pair it by scene, and write manifests/DEVICE/.
 
-    Nothing in FOLDER is changed. A second run reads only what is new or has changed.
+    Nothing in FOLDER is changed. A second run reads only what is new or has changed. With --sid-list the manifest is
+    made of what SID's lists say, without a raw; ingest the folder of the raws later, and the scenes keep their split.
     """
+    if sid_lists:
+        if folder or pairs_csv or scene_gap_s is not None or jobs:
+            raise UsageError(
+                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap and --jobs out"
+            )
+        _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
+        return
+    if folder is None:
+        raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
     from sidcurate.ingest import ingest
 
     directory = manifests_root / _slug(device or folder.resolve().name)
@@ -63,11 +81,26 @@ def command(
             dry_run=dry_run,
         )
     click.echo("\n".join(_summary(result)))
-    if dry_run:
-        say("dry run: nothing was written")
-    else:
-        say(f"next: sidcurate validate --device {directory.name}")
+    _say_what_is_next(directory, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable else 0)
+
+
+def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:
+    from sidcurate import sidlist
+
+    rows = sidlist.read(paths)
+    directory = manifests_root / _slug(device or rows[0].folder)
+    result = sidlist.ingest_lists(rows, directory, dry_run=dry_run)
+    click.echo(f"{len(result.captures)} raws listed, none of them read")
+    for line in _some(dict.fromkeys(row.reason for row in result.unpaired)):
+        click.echo(line)
+    click.echo(_pairs_in_words(result.pairs))
+    click.echo(f"manifest: {directory}")
+    _say_what_is_next(directory, dry_run=dry_run)
+
+
+def _say_what_is_next(directory: Path, *, dry_run: bool) -> None:
+    say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {directory.name}")
 
 
 def _slug(name: str) -> str:
@@ -84,12 +117,16 @@ def _summary(result: "Ingested") -> Iterator[str]:
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
-    parts = Counter(pair.split or "none" for pair in result.pairs)
-    split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
-    yield f"{len(result.pairs)} pairs in {len({pair.scene_id for pair in result.pairs})} scenes ({split or 'no split'})"
+    yield _pairs_in_words(result.pairs)
     unreadable = {capture.path for capture in result.unreadable}
     yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
     yield f"manifest: {result.directory}"
+
+
+def _pairs_in_words(pairs: "Sequence[Pair]") -> str:
+    parts = Counter(pair.split or "none" for pair in pairs)
+    split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
+    return f"{len(pairs)} pairs in {len({pair.scene_id for pair in pairs})} scenes ({split or 'no split'})"
 
 
 def _some(lines: Iterable[str]) -> Iterator[str]:

@@ -9,6 +9,7 @@ import click
 if TYPE_CHECKING:
     from sidcurate.ingest import PairingRules
 
+
 def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
     if found is None:

@@ -1,6 +1,5 @@
 """`sidcurate simulate`: a session of a synthetic camera, with known truth."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import dry_run_option
+from sidcurate.cli.options import dry_run_option, size_option
 
 if TYPE_CHECKING:
     from sidcurate.synthetic.shots import Shot
@@ -34,13 +33,6 @@ def _fault_lines() -> Iterator[str]:
         yield f"{fault.name:22} {fault.code:8} {fault.frames:7} {fault.text}{strength}"
 
 
-def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d{1,5})x(\d{1,5})", value)
-    if found is None:
-        raise click.BadParameter(f"{value!r} is not HEIGHTxWIDTH in pixels, such as 768x1024", ctx, parameter)
-    return int(found[1]), int(found[2])
-
-
 def _ratios(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[Fraction, ...]:
     try:
         return tuple(map(Fraction, value.split(",")))
@@ -52,9 +44,7 @@ def _ratios(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
 @click.argument("out", type=click.Path(path_type=Path))
 @click.option("--device", default="canon90d", show_default=True, help="Camera to simulate; a wrong name lists them.")
 @click.option("--scenes", type=click.IntRange(min=1), default=10, show_default=True, help="How many scenes.")
-@click.option(
-    "--size", callback=_size, metavar="HxW", default="768x1024", show_default=True, help="Size of a frame in px."
-)
+@size_option
 @click.option(
     "--ratios", callback=_ratios, default="100,250,300", show_default=True, help="Long over short time, scene by scene."
 )
@@ -67,6 +57,13 @@ def _ratios(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple
     default="sid",
     show_default=True,
     help="File names with the exposure time (00001_00_0.04s.dng), or as a camera counts (IMG_0001.dng).",
+)
+@click.option(
+    "--scenery",
+    type=click.Choice(["leaves", "fence", "black", "sky", "vignetted"]),
+    default="leaves",
+    show_default=True,
+    help="What the scenes show: fence repeats, black is dark but for a spot, sky clips.",
 )
 @click.option(
     "--fault",

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sidcurate.files import Look
-    from sidcurate.schemas import Capture, Finding
+    from sidcurate.schemas import Capture, Finding, Pair
     from sidcurate.validation import Standard, Verdict
 
 ERRORS_FOUND = 1
 JSON_VERSION = 1
+_RATIOS_SHOWN = 8
 
 
 @click.command(short_help="Judge manifests by the rules.")
@@ -39,6 +40,13 @@ JSON_VERSION = 1
 )
 @click.option("--no-files", "look", flag_value="none", help="Do not look at the raws on disk.")
 @click.option("--deep", "look", flag_value="deep", help="Hash every raw again.")
+@click.option("--explain", "pair_id", metavar="PAIR", help="Show the facts and pictures of one pair of one device.")
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="With --explain: draw the pictures into this file.",
+)
 @format_option
 @dry_run_option
 @click.pass_context
@@ -51,16 +59,24 @@ def command(
     limits: tuple[str, ...],
     config: Path | None,
     look: "Look | None",
+    pair_id: str | None,
+    png: Path | None,
     output_format: str,
     dry_run: bool,
 ) -> None:
     """Judge every manifest, or those of some devices, and write findings.parquet beside it.
 
-    Reads the manifest and looks at which raws are on disk; decodes none. Exits 1 when there is an error.
+    Reads the manifest and looks at which raws are on disk; decodes none. Exits 1 when there is an error. With
+    --explain, shows one pair, from the manifest and what ingest kept of the pixels, and writes no findings.
     """
+    from sidcurate.cli.explaining import show
     from sidcurate.validation import validate
 
     asked = standard(config, limits, ignore, select, look or "changed")
+    _check_explained(pair_id, png, devices, output_format, look)
+    if pair_id is not None:
+        passes = show(_directories(manifests_root, devices)[0], pair_id, asked, png, dry_run=dry_run)
+        ctx.exit(0 if passes else ERRORS_FOUND)
     verdicts = [
         validate(directory, asked, keep=not dry_run, watch=_watch)
         for directory in _directories(manifests_root, devices)
@@ -69,6 +85,27 @@ def command(
     if dry_run or select:
         say(f"{'dry run' if dry_run else 'only some rules were asked for'}: no findings were written")
     ctx.exit(ERRORS_FOUND if any(verdict.has_errors for verdict in verdicts) else 0)
+
+
+def _check_explained(
+    pair_id: str | None, png: Path | None, devices: Sequence[str], output_format: str, look: "Look | None"
+) -> None:
+    """Check that what is asked for goes with --explain, which shows one pair and opens no raw.
+
+    Raises:
+        UsageError: it does not.
+    """
+    from sidcurate.errors import UsageError
+
+    if pair_id is None:
+        if png is not None:
+            raise UsageError("--png draws one pair; name it with --explain PAIR")
+        return
+    if len(set(devices)) != 1:
+        raise UsageError(f"--explain {pair_id} needs one --device, not {len(set(devices))}; name the pair's own")
+    if output_format != "table" or look == "deep":
+        wrong = "--deep" if look == "deep" else f"--format {output_format}"
+        raise UsageError(f"--explain prints a table from what ingest kept; leave {wrong} out")
 
 
 def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
@@ -166,6 +203,8 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
     console.print(
         f"{verdict.manifest.device}: {total - out} of {total} pairs pass, {out} left out", style="bold", soft_wrap=True
     )
+    if verdict.manifest.pairs:
+        console.print(f"  exposure ratios: {_ratios(verdict.manifest.pairs)}", soft_wrap=True)
     for severity in ("error", "warning"):
         found = [finding for finding in verdict.judgement.findings if finding.severity == severity]
         if found:
@@ -179,6 +218,16 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
         console.print(f"  not judged: {', '.join(skipped)}", style="dim", soft_wrap=True)
     for code, reason in asked.ignore.items():
         console.print(f"  ignored: {code} ({reason})", style="dim", soft_wrap=True)
+
+
+def _ratios(pairs: "Sequence[Pair]") -> str:
+    """Return how many pairs have each exposure ratio, the most frequent first."""
+    from collections import Counter
+
+    counts = Counter(f"{pair.exposure_ratio:.3g}×" if pair.exposure_ratio else "unknown" for pair in pairs)
+    shown = [f"{ratio} ({count})" for ratio, count in counts.most_common(_RATIOS_SHOWN)]
+    others = len(pairs) - sum(count for _, count in counts.most_common(_RATIOS_SHOWN))
+    return ", ".join([*shown, *([f"others ({others})"] if others else [])])
 
 
 def _counts(findings: "Sequence[Finding]") -> str:

@@ -18,7 +18,7 @@ def unreadable(view: CaptureView, limits: Limits) -> Answers:
     Cure: copy the file again from the card. Where the format is not supported, convert it to an uncompressed or
     losslessly compressed mosaic DNG; where the file is no raw, take it out of the folder.
     """
-    if view.capture.status != "ok":
+    if view.capture.status == "unreadable":
         reason = view.capture.status_reason or "cannot be decoded; copy it again from the card"
         yield Draft(f"{reason}; if that is no help, take it out of the folder")
 

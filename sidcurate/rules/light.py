@@ -33,8 +33,7 @@ class Measured(NamedTuple):
     @property
     def in_percent(self) -> str:
         """The fact, which is a share, in percent."""
-        value, _, error = uncertain(100 * self.value, 100 * self.se).partition(" ± ")
-        return f"{value} % ± {error}"
+        return f"{uncertain(100 * self.value, 100 * self.se)} %"
 
     def least(self, limits: Limits) -> float:
         """Return the smallest value that is not beyond doubt too small: the fact less its counted errors."""
@@ -139,7 +138,8 @@ def black_level_off(view: PairView, limits: Limits) -> Answers:
     allowed = limits.zero_error if severity == "error" else limits.zero_error_warned
     yield Draft(
         f"the true zero of {worst.site} is {worst.error} DN {worst.side} the declared black {worst.black:g}: "
-        f"{worst.share.in_percent} of the white range after amplification, allowed {percent(allowed)}; {_CURE[severity]}",
+        f"{worst.share.in_percent} of the white range after amplification, allowed {percent(allowed)}; "
+        f"{_CURE[severity]}",
         measured=worst.share.value,
         limit_high=allowed,
         unit="share of the white range",

@@ -81,7 +81,7 @@ def raw_missing(view: ManifestView, limits: Limits) -> Answers:
     How: the folder that was ingested is looked at again. If nothing at all is there, the folder has moved: one finding.
     Cure: bring the files back, set "root" in the manifest's source.json to where the folder is now, or ingest again.
     """
-    if view.tables.files is None:
+    if not view.tables.files:
         yield Skip(_NOT_LOOKED_AT)
         return
     missing = [state.path for state in view.tables.files if state.size_bytes is None]
@@ -113,7 +113,7 @@ def raw_changed(view: ManifestView, limits: Limits) -> Answers:
     How: sizes are compared always, hashes where the time of the file has changed, or all of them with --deep.
     Cure: bring the original back from the card; if the change was meant, ingest again.
     """
-    if view.tables.files is None:
+    if not view.tables.files:
         yield Skip(_NOT_LOOKED_AT)
         return
     for state in view.tables.files:
@@ -131,7 +131,7 @@ def raw_changed(view: ManifestView, limits: Limits) -> Answers:
 
 
 def _change(capture: Capture, state: FileState) -> str | None:
-    if state.size_bytes is None:
+    if state.size_bytes is None or capture.size_bytes is None:
         return None
     if state.size_bytes != capture.size_bytes:
         return f"{state.size_bytes:,} bytes, the manifest has {capture.size_bytes:,}"

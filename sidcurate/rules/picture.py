@@ -13,12 +13,14 @@ def different_scene(view: PairView, limits: Limits) -> Answers:
 
     Why: the network would be taught a picture that is not there.
     How: the correlation of what both frames show, noise removed, at the best place that one can lie on the other: near
-    1 for one scene even when it is shifted or out of focus, near 0 for two.
+    1 for one scene even when it is shifted or out of focus, near 0 for two. A short frame so dark that no correlation
+    can be told still shows the long one's picture when its signal suffices to lay one on the other.
     Cure: correct the pairing (`sidcurate pair --pairs`), or shoot the pair again.
     """
     correlation = Measured.of(view.pair.correlation, view.pair.correlation_se)
     if correlation is None:
-        yield Skip(UNTOLD)
+        if view.pair.shift_px is None:
+            yield Skip(UNTOLD)
     elif correlation.most(limits) < limits.correlation:
         yield Draft(
             f"the frames show different things: their correlation is {correlation}, {limits.correlation:g} is the "

@@ -13,6 +13,7 @@ from sidcurate.errors import UsageError
 from sidcurate.synthetic.bodies import Body
 from sidcurate.synthetic.dng import DngTags
 from sidcurate.synthetic.planting import Planted, plant
+from sidcurate.synthetic.scenes import Scenery
 from sidcurate.synthetic.sensor import NOMINAL_LONG_S, generator
 from sidcurate.synthetic.shots import Role, Settings, Shot, sid_name
 
@@ -36,6 +37,7 @@ class Plan:
         seed: the same plan and seed give the same bytes.
         names: "sid" ("00001_00_0.04s.dng") or "camera" ("IMG_0001.dng").
         faults: what goes wrong, and where.
+        scenery: what the scenes show.
     """
 
     body: Body
@@ -46,6 +48,7 @@ class Plan:
     seed: int = 0
     names: Literal["sid", "camera"] = "sid"
     faults: tuple[Planted, ...] = ()
+    scenery: Scenery = "leaves"
 
     def __post_init__(self) -> None:
         if min(self.scenes, self.shorts) < 1 or not self.ratios or min(self.ratios) <= 1:

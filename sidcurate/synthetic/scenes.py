@@ -5,6 +5,7 @@ pictures. Every leaf carries texture, so that no large area is bare.
 """
 
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
@@ -22,6 +23,15 @@ _PIXELS_PER_LIGHT = 60_000
 _LOG_COLOR_AXES = np.array([[1, 1, 1], [0.45, 0.45, -0.9], [0.7, -0.7, 0]], np.float32)
 _LOG_COLOR_SPREAD = np.array([0.75, 0.22, 0.1], np.float32)
 
+_TILES_ACROSS = 24
+_UNIQUE_SHARE = 0.1
+_LIT_SHARE, _UNLIT = 0.05, 0.002
+_SKY_SHARE, _SKY = 0.6, 4.0
+
+Scenery: TypeAlias = Literal["leaves", "fence", "black", "sky", "vignetted"]
+"""What a session shows: leaves; one tile of them again and again, like a fence; leaves in the dark but for one lit
+spot; leaves below a sky that clips; leaves through a lens that is dark in its corners."""
+
 RGB = Float32[np.ndarray, "h w 3"]
 Field = Float32[np.ndarray, "h w"]
 
@@ -35,6 +45,18 @@ class _Leaves:
     radius: Float[np.ndarray, " n"]
     angle: Float[np.ndarray, " n"]
     aspect: Float[np.ndarray, " n"]
+
+
+def night_scene(scenery: Scenery, height: int, width: int, rng: np.random.Generator) -> Float32[np.ndarray, "H W 3"]:
+    """Return the linear radiance of a scene: the frame and `MARGIN_PX` around it; see `dead_leaves`."""
+    leaves = dead_leaves(height, width, rng)
+    if scenery == "fence":
+        return _repeated(leaves)
+    if scenery == "black":
+        leaves *= _lit_spot((leaves.shape[0], leaves.shape[1]), rng)[..., None]
+    if scenery == "sky":
+        leaves[: MARGIN_PX + round(_SKY_SHARE * height)] = _SKY
+    return leaves
 
 
 def dead_leaves(height: int, width: int, rng: np.random.Generator) -> Float32[np.ndarray, "H W 3"]:
@@ -61,6 +83,23 @@ def blurred(image: RGB, sigma_px: float, shift_px: tuple[float, float] = (0.0, 0
     transfer = transfer * np.exp(-2j * np.pi * (fy * shift_px[0] + fx * shift_px[1]))
     spectrum = np.fft.rfft2(image, axes=(0, 1)) * transfer.astype(np.complex64)[..., None]
     return np.maximum(np.fft.irfft2(spectrum, s=(height, width), axes=(0, 1)), 0).astype(np.float32)
+
+
+def _repeated(leaves: RGB) -> RGB:
+    """Return a scene that repeats its middle, with a little of its own in every place."""
+    height, width = leaves.shape[:2]
+    side = max(width // _TILES_ACROSS, 8)
+    tile = leaves[height // 2 :, width // 2 :][:side, :side]
+    tiled = np.tile(tile, (-(-height // side), -(-width // side), 1))[:height, :width]
+    fence = (1 - _UNIQUE_SHARE) * tiled + _UNIQUE_SHARE * leaves
+    return np.asarray(fence / np.percentile(fence[..., 1], 98), np.float32)
+
+
+def _lit_spot(shape: tuple[int, int], rng: np.random.Generator) -> Field:
+    y, x = rng.uniform(0.3, 0.7, 2) * shape
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    lit = (rows - y) ** 2 + (columns - x) ** 2 < _LIT_SHARE * shape[0] * shape[1] / np.pi
+    return np.where(lit, 1, _UNLIT).astype(np.float32)
 
 
 def _falling_leaves(shape: tuple[int, int], rng: np.random.Generator) -> _Leaves:

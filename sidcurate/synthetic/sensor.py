@@ -21,8 +21,10 @@ NOMINAL_LONG_S = Fraction(10)
 EXPOSED_SHARE = 0.85
 """Share of the range that the scene's radiance 1 fills in the nominal long frame."""
 
+CORNER_LIGHT = 0.8
+"""Share of the light in the center that a common lens lets reach the corners."""
+
 _RESPONSE_SPREAD = 0.008
-_CORNER_LIGHT = 0.8
 _OFFSET_SPREAD_DN14 = 0.8
 _ZERO_DRIFT_DN14 = 0.03
 _HOT_SHARE = 1e-4
@@ -55,16 +57,21 @@ def generator(*labels: int | str) -> np.random.Generator:
     return np.random.default_rng([label if isinstance(label, int) else zlib.crc32(label.encode()) for label in labels])
 
 
-def fixed_pattern(body: Body, size: tuple[int, int]) -> FixedPattern:
+def fixed_pattern(body: Body, size: tuple[int, int], corner_light: float = CORNER_LIGHT) -> FixedPattern:
     """Return the fixed pattern of a body, seeded by its serial number: the same in every session.
 
     The response is vignetting times a pixel's own; one site in ten thousand is hot, in its offset and in its dark
     current, so that short and long frames both show it.
+
+    Args:
+        body: the camera.
+        size: height and width of a frame in px.
+        corner_light: share of the light in the center that reaches the corners.
     """
     rng = generator("fixed-pattern", body.slug, body.serial)
     height, width = size
     rows, columns = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)
-    vignetting = 1 - (1 - _CORNER_LIGHT) * (rows**2 + columns**2) / 2
+    vignetting = 1 - (1 - corner_light) * (rows**2 + columns**2) / 2
     response = vignetting * (1 + _RESPONSE_SPREAD * rng.standard_normal(size, np.float32))
     offset = _OFFSET_SPREAD_DN14 * rng.standard_normal(size, np.float32)
     hot = rng.random(size) < _HOT_SHARE

@@ -7,19 +7,20 @@ from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt16
+from jaxtyping import Float32, UInt16
 
 from sidcurate.errors import MissingResourceError, UsageError
 from sidcurate.synthetic.bodies import Body
 from sidcurate.synthetic.damage import damage_file, damaged
 from sidcurate.synthetic.dng import write_dng
 from sidcurate.synthetic.plan import Plan, planned_shots
-from sidcurate.synthetic.scenes import dead_leaves
-from sidcurate.synthetic.sensor import Exposure, FixedPattern, expose, fixed_pattern, generator, seen
+from sidcurate.synthetic.scenes import Scenery, night_scene
+from sidcurate.synthetic.sensor import CORNER_LIGHT, Exposure, FixedPattern, expose, fixed_pattern, generator, seen
 from sidcurate.synthetic.shots import Shot
 from sidcurate.synthetic.truth import Truth, session_truth
 
 TRUTH_FILE = "truth.json"
+_VIGNETTED_CORNER_LIGHT = 0.15
 
 
 def simulate(out: Path, plan: Plan, progress: Callable[[int, int], None] = lambda done, total: None) -> Truth:
@@ -56,21 +57,33 @@ def _make_empty_folder(out: Path) -> None:
 
 
 def _exposures(plan: Plan, shots: Sequence[Shot]) -> Iterator[tuple[Shot, UInt16[np.ndarray, "h w *c"], Exposure]]:
-    @lru_cache(maxsize=2)
-    def pattern_of(body: Body) -> FixedPattern:
-        return fixed_pattern(body, plan.size)
-
     for number, group in groupby(shots, lambda shot: shot.scene):
         of_scene = list(group)
         labels = (plan.seed, plan.body.slug, number)
-        scene = dead_leaves(*plan.size, generator(*labels, "leaves"))
+        scene = _scene(plan.scenery, plan.size, *labels, "leaves")
         replaced = any(shot.light.other_scene or shot.light.moved_fraction for shot in of_scene)
-        other = dead_leaves(*plan.size, generator(*labels, "other leaves")) if replaced else None
+        other = _scene(plan.scenery, plan.size, *labels, "other leaves") if replaced else None
         for shot in of_scene:
             rng = generator(*labels, shot.role, shot.burst_index)
             picture = seen(scene, other, shot.light, rng.random())
-            codes, exposure = expose(picture, shot, pattern_of(shot.body), rng)
+            codes, exposure = expose(picture, shot, _pattern(shot.body, plan), rng)
             yield shot, damaged(codes, shot.damage, rng), exposure
+
+
+# Scenes and patterns are shared by frames, and by sessions that plant different faults in the same scene.
+@lru_cache(maxsize=2)
+def _scene(scenery: Scenery, size: tuple[int, int], *labels: int | str) -> Float32[np.ndarray, "H W 3"]:
+    scene = night_scene(scenery, *size, generator(*labels))
+    scene.flags.writeable = False
+    return scene
+
+
+def _pattern(body: Body, plan: Plan) -> FixedPattern:
+    corner_light = _VIGNETTED_CORNER_LIGHT if plan.scenery == "vignetted" else CORNER_LIGHT
+    return _fixed_pattern(body, plan.size, corner_light)
+
+
+_fixed_pattern = lru_cache(maxsize=2)(fixed_pattern)
 
 
 def _store(out: Path, shot: Shot, codes: UInt16[np.ndarray, "h w *c"]) -> None:

@@ -1,0 +1,54 @@
+"""The README is tested: what it shows exists, and its tables are those of the code."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sidcurate.cli import VERBS, main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = sorted({line for line in LINES if line.startswith("sidcurate ")})
+
+
+def test_every_verb_has_its_row_and_no_other() -> None:
+    assert tuple(re.findall(r"^\| `sidcurate ([a-z-]+)[^`]*` \|", README, re.MULTILINE)) == VERBS
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_every_command_parses(line: str) -> None:
+    _, verb, *arguments = shlex.split(line)
+    command = main.get_command(None, verb)  # type: ignore[arg-type]
+    assert command is not None, line
+    parser = command.make_parser(command.context_class(command, info_name=verb))
+    parser.parse_args(arguments)
+
+
+def test_the_rule_table_is_the_code_s() -> None:
+    generated = CliRunner().invoke(main, ["rules", "--format", "markdown"]).stdout.strip()
+    shown = re.search(r"<!-- rules: [^\n]*-->\n(.*?)<!-- end of rules -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1].strip() == generated
+
+
+def test_every_dependency_earns_its_row() -> None:
+    named = set(re.findall(r"^\| `([a-z0-9-]+)` \| (?:core|train) \|", README, re.MULTILINE))
+    declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["train"]]
+    assert named == {re.split(r"[<>=]", requirement)[0] for requirement in declared}
+
+
+def test_every_make_target_exists() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+
+
+def test_every_file_it_points_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
