@@ -11,8 +11,8 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sidcurate import measuring, pairing, rules, trace
-from sidcurate.align import measure_pair
+from sidcurate import measuring, pairing, rules
+from sidcurate.align import measure_pair, trace
 from sidcurate.errors import MissingResourceError
 from sidcurate.grades import CLEAN, DEVICES, RATIOS, Grade
 from sidcurate.ingest import read_capture

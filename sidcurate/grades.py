@@ -59,7 +59,8 @@ class Grade:
         strength = self.strength
         if self.fault == "black-off" and strength is not None:
             used = (body.white_level - body.black_level) / (body.white_level + 1)
-            strength = strength * _FULL_RANGE_DN14 * used / float(ratio)
+            # As many digits as a request of the fault is written with, so that it plants the same.
+            strength = float(f"{strength * _FULL_RANGE_DN14 * used / float(ratio):.4g}")
         return (planted_fault(self.fault, strength),)
 
 

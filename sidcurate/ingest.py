@@ -8,7 +8,8 @@ from typing import Any
 
 import rawpy
 
-from sidcurate import levels, manifests, measuring, metadata, pairing, raw, splits, trace
+from sidcurate import levels, manifests, measuring, metadata, pairing, raw, splits
+from sidcurate.align import trace
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Failure, map_isolated

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sidcurate import trace
-from sidcurate.align import PairFacts, measure_pair
-from sidcurate.estimates import Estimate
+from sidcurate.align import PairFacts, measure_pair, trace
+from sidcurate.align.estimates import Estimate
 from sidcurate.isolation import Failure, map_isolated
 from sidcurate.schemas import Capture, Pair
 

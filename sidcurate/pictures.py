@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Complex128, Float32, Float64
 
-from sidcurate import trace
+from sidcurate.align import trace
+from sidcurate.align.fit import BLOCK_BINS, Blocks, Line, blocks, line
+from sidcurate.align.trace import Trace
 from sidcurate.errors import IntegrityError
-from sidcurate.fit import BLOCK_BINS, Blocks, Line, blocks, line
 from sidcurate.measuring import trace_path
 from sidcurate.rules import Limits
 from sidcurate.rules.contract import PairView
 from sidcurate.schemas import Capture, Pair
-from sidcurate.trace import Trace
 
 _SURFACE_POINTS = 81
 _LEAST_SPAN_PX = 6.0

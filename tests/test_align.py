@@ -9,8 +9,7 @@ import pytest
 import rawpy
 from skimage.transform import rotate
 
-from sidcurate import trace
-from sidcurate.align import LEAST_SIGNAL, PairFacts, measure_pair
+from sidcurate.align import LEAST_SIGNAL, PairFacts, measure_pair, trace
 from sidcurate.synthetic import scenes, sensor
 from sidcurate.synthetic.bodies import BODIES
 from sidcurate.synthetic.dng import DngTags

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.plan import Plan
 from sidcurate.synthetic.scenes import MARGIN_PX, night_scene
 from sidcurate.synthetic.sensor import generator
-from sidcurate.synthetic.session import simulate
+from sidcurate.synthetic.session import TRUTH_FILE, simulate
 
 SIZE = (256, 384)
 CANON = body_named("canon90d")
@@ -99,6 +100,15 @@ def test_a_vignetted_session_loses_its_corners(tmp_path: Path) -> None:
     plan = Plan(CANON, scenes=1, size=(96, 96))
     plain, dark = (simulate(tmp_path / name, replace(plan, scenery=name)) for name in ("leaves", "vignetted"))
     assert dark.frames[0].median_electrons < 0.8 * plain.frames[0].median_electrons
+
+
+@pytest.mark.parametrize("fault", ["black-off", "shifted"])
+def test_the_command_of_a_trial_shoots_its_pair_again(fault: str, tmp_path: Path) -> None:
+    trial = next(trials(chosen([fault]), scenes=1, clean=0, size=(64, 96), seed=3))
+    simulate(tmp_path / "here", trial.plan)
+    _, verb, _, *options = shlex.split(trial.command)
+    assert CliRunner().invoke(main, [verb, str(tmp_path / "there"), *options]).exit_code == 0
+    assert (tmp_path / "here" / TRUTH_FILE).read_bytes() == (tmp_path / "there" / TRUTH_FILE).read_bytes()
 
 
 def test_a_lens_cap_takes_no_pair_out_of_the_count() -> None:

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from sidcurate import manifests, measuring
 from sidcurate.align import PairFacts
+from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
-from sidcurate.estimates import Estimate
 from sidcurate.ingest import PairingRules, ingest, pair_again
 from sidcurate.schemas import Capture, Pair
 from sidcurate.synthetic.bodies import body_named

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidcurate import trace
+from sidcurate.align import trace
 from sidcurate.errors import IntegrityError, UsageError
 
 BLACK, WHITE = (512.0,) * 4, (16383.0,) * 4

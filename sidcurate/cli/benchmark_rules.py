@@ -98,11 +98,11 @@ def _grade_cells(score: "GradeScore") -> tuple[str, ...]:
         "" if grade.strength is None else f"{grade.strength:g}",
         " or ".join(grade.codes),
         "yes" if grade.promised else "",
-        _of(score.found),
+        _of(score.found) if grade.codes else str(score.found.of),
         _interval(score.found) if grade.codes else "",
         str(score.as_error.count) if grade.codes else "",
         str(score.skipped.count) if grade.codes else "",
-        _of(score.found_in_dim),
+        _of(score.found_in_dim) if grade.codes else str(score.found_in_dim.of),
         _counts(score.other_errors),
         _figures(score.ratio_error, 100),
         _figures(score.zero_error_dn14),
@@ -192,8 +192,10 @@ def _plain(score: "GradeScore | CleanScore") -> dict[str, Any]:
     """Return a score as JSON has it; a rate with its share and the ends of its interval."""
     from dataclasses import asdict
 
+    from sidcurate.scores import GradeScore
+
     rows = {name: _plain_value(value) for name, value in vars(score).items() if name != "grade"}
-    return {**(asdict(score.grade) if hasattr(score, "grade") else {}), **rows}
+    return {**(asdict(score.grade) if isinstance(score, GradeScore) else {}), **rows}
 
 
 def _plain_value(value: Any) -> Any:  # noqa: ANN401 - any value of JSON

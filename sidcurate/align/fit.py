@@ -11,8 +11,8 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from sidcurate.estimates import Estimate
-from sidcurate.trace import Trace
+from sidcurate.align.estimates import Estimate
+from sidcurate.align.trace import Trace
 
 BLOCK_BINS = 4
 """Side of a block, in bins."""

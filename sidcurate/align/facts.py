@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sidcurate.changes import moved_fraction
-from sidcurate.estimates import Estimate
-from sidcurate.fit import BLOCK_BINS, Blocks, Line, blocks, line
-from sidcurate.focus import focus_ratio
-from sidcurate.match import Match, match
-from sidcurate.motion import Motion, motion
-from sidcurate.trace import Trace
+from sidcurate.align.changes import moved_fraction
+from sidcurate.align.estimates import Estimate
+from sidcurate.align.fit import BLOCK_BINS, Blocks, Line, blocks, line
+from sidcurate.align.focus import focus_ratio
+from sidcurate.align.match import Match, match
+from sidcurate.align.motion import Motion, motion
+from sidcurate.align.trace import Trace
 
 LEAST_SIGNAL = 6.0
 """Signal below this is what chance gives at the best of all places of the correlation."""

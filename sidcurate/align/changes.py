@@ -3,8 +3,8 @@
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from sidcurate.estimates import Estimate
-from sidcurate.fit import Line
+from sidcurate.align.estimates import Estimate
+from sidcurate.align.fit import Line
 
 # A change of content is larger than what uneven light or a lens does, and clear of the noise.
 _CHANGED_SHARE = 0.25

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Complex64, Float32, Float64, Int64
 
-from sidcurate.estimates import Estimate
+from sidcurate.align.estimates import Estimate
 
 _LONGEST_SHARE = 0.25
 _TAPER_SHARE = 1 / 16

@@ -3,9 +3,9 @@
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from sidcurate.estimates import Estimate, jackknifed_ratio
-from sidcurate.motion import Motion
-from sidcurate.trace import Trace
+from sidcurate.align.estimates import Estimate, jackknifed_ratio
+from sidcurate.align.motion import Motion
+from sidcurate.align.trace import Trace
 
 # Cycles a 2x2 cell: coarser detail survives a defocus, finer detail is lost in the noise of the short frame.
 _BAND = (0.06, 0.12)

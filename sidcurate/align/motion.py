@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
-from sidcurate.estimates import Estimate
-from sidcurate.match import Match
-from sidcurate.trace import Trace
+from sidcurate.align.estimates import Estimate
+from sidcurate.align.match import Match
+from sidcurate.align.trace import Trace
 
 _TILES_A_SIDE = 4
 _OUTLIER_SE = 3.0
