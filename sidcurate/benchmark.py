@@ -16,7 +16,7 @@ from sidcurate.align import measure_pair, trace
 from sidcurate.errors import MissingResourceError
 from sidcurate.grades import CLEAN, DEVICES, RATIOS, Grade
 from sidcurate.ingest import read_capture
-from sidcurate.isolation import Failure, map_isolated
+from sidcurate.isolation import Failure, crew, map_isolated
 from sidcurate.scan import scan
 from sidcurate.schemas import Capture, Pair
 from sidcurate.synthetic.bodies import Body
@@ -127,11 +127,12 @@ def run(
         MissingResourceError: a worker died, for want of memory or disk.
     """
     outcomes: list[Outcome] = []
-    for trial, result in map_isolated(outcome, wanted, jobs=jobs):
-        if isinstance(result, Failure):
-            raise MissingResourceError(f"{trial.command}: {result.reason}; take fewer --jobs or a smaller --size")
-        outcomes.append(result)
-        progress(len(outcomes), len(wanted))
+    with crew(jobs) as workers:
+        for trial, result in map_isolated(outcome, wanted, workers):
+            if isinstance(result, Failure):
+                raise MissingResourceError(f"{trial.command}: {result.reason}; take fewer --jobs or a smaller --size")
+            outcomes.append(result)
+            progress(len(outcomes), len(wanted))
     return outcomes
 
 

@@ -12,7 +12,7 @@ from sidcurate import levels, manifests, measuring, metadata, pairing, raw, spli
 from sidcurate.align import trace
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.exposure import seconds_in_name
-from sidcurate.isolation import Failure, map_isolated
+from sidcurate.isolation import Crew, Failure, crew, map_isolated
 from sidcurate.pairing import DEFAULT_SCENE_GAP_S, ToldPair
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
@@ -85,15 +85,16 @@ def ingest(
     captures = _unchanged(source, before.captures if before else (), found.raws, directory)
     fresh = [file for file in found.raws if file.path not in captures]
     keep = None if dry_run else directory
-    for done, capture in enumerate(read_captures(root, fresh, directory.name, jobs, keep), start=1):
-        captures[capture.path] = capture
-        progress("reading raws", done, len(fresh))
-    rows = [captures[file.path] for file in found.raws]
     rules = rules or _stored_rules(source)
-    paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
     known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(source) else {}
-    measure = partial(progress, "measuring pairs")
-    pairs = measuring.measured(paired.pairs, rows, directory, known=known, jobs=jobs, progress=measure)
+    with crew(jobs) as workers:
+        for done, capture in enumerate(read_captures(root, fresh, directory.name, workers, keep), start=1):
+            captures[capture.path] = capture
+            progress("reading raws", done, len(fresh))
+        rows = [captures[file.path] for file in found.raws]
+        paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
+        measure = partial(progress, "measuring pairs")
+        pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
         manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired})
         manifests.write_source(directory, _source(root, found.raws, rules))
@@ -105,7 +106,8 @@ def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -
     manifest = manifests.load(directory)
     paired = pair(manifest.captures, rules, splits.parts_of(manifest.pairs))
     known = measuring.by_hashes(manifest.pairs, manifest.captures)
-    pairs = measuring.measured(paired.pairs, manifest.captures, directory, known=known)
+    with crew() as workers:
+        pairs = measuring.measured(paired.pairs, manifest.captures, directory, known, workers)
     if not dry_run:
         manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired})
         manifests.write_source(directory, {**manifests.read_source(directory), "pairing": asdict(rules)})
@@ -122,7 +124,7 @@ def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, S
 
 
 def read_captures(
-    root: Path, files: Sequence[RawFile], device: str, jobs: int | None = None, manifest: Path | None = None
+    root: Path, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
 ) -> Iterator[Capture]:
     """Yield the capture of each file, in order; a worker that dies costs the pixels of its own file only.
 
@@ -130,11 +132,11 @@ def read_captures(
         root: folder that the files' paths are relative to.
         files: what to read.
         device: slug of the camera.
-        jobs: worker processes; one a core by default.
+        workers: who reads.
         manifest: folder of the manifest, beside which the traces are kept; none are without.
     """
     tasks = (_Task(root, file, device, manifest) for file in files)
-    for task, result in map_isolated(_read_capture, tasks, jobs=jobs):
+    for task, result in map_isolated(_read_capture, tasks, workers):
         yield _unreadable(task, result.reason) if isinstance(result, Failure) else result
 
 

@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -28,39 +29,53 @@ class Failure:
     reason: str
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Worker processes, started when the first item comes and kept for all that follow."""
+
+    pool: ProcessPool
+    count: int
+
+
+@contextmanager
+def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]:
+    """Yield workers for any number of calls of `map_isolated`: to start one costs about a second.
+
+    Args:
+        jobs: worker processes; one a core by default.
+        memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
+    """
+    count = jobs or os.cpu_count() or 1
+    # Spawned, because forking a process that runs OpenMP can deadlock.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPool(count, context=context, initializer=_prepare_worker, initargs=(memory_bytes,)) as pool:
+        yield Crew(pool, count)
+
+
 def map_isolated(
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    *,
-    jobs: int | None = None,
-    timeout_s: float = 120.0,
-    memory_bytes: int = 8 << 30,
+    function: Callable[[Item], Result], items: Iterable[Item], workers: Crew, timeout_s: float = 120.0
 ) -> Iterator[tuple[Item, Result | Failure]]:
     """Yield each item with its result, in the order of the items.
 
     Args:
-        function: importable by name, because workers are spawned: forking a process that runs OpenMP can deadlock.
+        function: importable by name.
         items: what to work on; read as far ahead as keeps the workers busy, no further.
-        jobs: worker processes; one a core by default.
+        workers: who works.
         timeout_s: a worker that takes longer over one item is killed.
-        memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
     """
-    jobs = jobs or os.cpu_count() or 1
     remaining = iter(items)
-    context = multiprocessing.get_context("spawn")
-    with ProcessPool(jobs, context=context, initializer=_prepare_worker, initargs=(memory_bytes,)) as pool:
-        running: collections.deque[tuple[Item, Future[Any]]] = collections.deque()
-        try:
-            while True:
-                for item in itertools.islice(remaining, 4 * jobs - len(running)):
-                    running.append((item, pool.schedule(function, (item,), timeout=timeout_s)))
-                if not running:
-                    return
-                item, future = running.popleft()
-                yield item, _outcome(future, timeout_s)
-        finally:
-            for _, future in running:
-                future.cancel()
+    running: collections.deque[tuple[Item, Future[Any]]] = collections.deque()
+    try:
+        while True:
+            for item in itertools.islice(remaining, 4 * workers.count - len(running)):
+                running.append((item, workers.pool.schedule(function, (item,), timeout=timeout_s)))
+            if not running:
+                return
+            item, future = running.popleft()
+            yield item, _outcome(future, timeout_s)
+    finally:
+        for _, future in running:
+            future.cancel()
 
 
 def _outcome(future: Future[Result], timeout_s: float) -> Result | Failure:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sidcurate.align import PairFacts, measure_pair, trace
 from sidcurate.align.estimates import Estimate
-from sidcurate.isolation import Failure, map_isolated
+from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.schemas import Capture, Pair
 
 _FOLDER = "traces"
@@ -50,9 +50,8 @@ def measured(
     pairs: Sequence[Pair],
     captures: Sequence[Capture],
     directory: Path,
-    *,
     known: Mapping[tuple[str, str], Pair],
-    jobs: int | None = None,
+    workers: Crew,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Pair]:
     """Return the pairs with the facts that their pixels tell, None where they cannot tell.
@@ -62,14 +61,14 @@ def measured(
         captures: captures by which the traces are found.
         directory: folder of the manifest.
         known: pairs measured before, by the hashes of their short and long frame.
-        jobs: worker processes; one a core by default.
+        workers: who measures.
         progress: called with the count of pairs measured and of pairs to measure.
     """
     hashes = {capture.path: capture.sha256 or "" for capture in captures}
     keys = {pair.pair_id: (hashes[pair.short_path], hashes[pair.long_path]) for pair in pairs}
     facts = {name: _kept(known[key]) for name, key in keys.items() if key in known}
     tasks = [task for task in _tasks(keys, directory) if task.pair_id not in facts]
-    for done, (task, result) in enumerate(map_isolated(_measure, tasks, jobs=jobs), start=1):
+    for done, (task, result) in enumerate(map_isolated(_measure, tasks, workers), start=1):
         facts[task.pair_id] = {"unmeasured_reason": result.reason} if isinstance(result, Failure) else as_fields(result)
         progress(done, len(tasks))
     return [pair.model_copy(update=facts.get(pair.pair_id, _NO_TRACE)) for pair in pairs]

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from sidcurate.isolation import Failure, map_isolated
+from sidcurate.isolation import Failure, crew, map_isolated
 
 
 def misbehave(how: str) -> str:
@@ -23,7 +23,8 @@ def misbehave(how: str) -> str:
 
 def test_each_kind_of_death_costs_one_item() -> None:
     items = ["a", "segfault", "b", "exit", "c", "hang", "d", "memory", "e"]
-    results = dict(map_isolated(misbehave, items, jobs=2, timeout_s=3, memory_bytes=6 << 30))
+    with crew(2, memory_bytes=6 << 30) as workers:
+        results = dict(map_isolated(misbehave, items, workers, timeout_s=3))
     assert list(results) == items
     assert {item: results[item] for item in "abcde"} == {item: item.upper() for item in "abcde"}
     reasons = {item: result.reason for item, result in results.items() if isinstance(result, Failure)}
@@ -38,7 +39,8 @@ def test_each_kind_of_death_costs_one_item() -> None:
 def test_items_are_read_only_as_far_ahead_as_keeps_the_workers_busy() -> None:
     taken = []
     items = (taken.append(number) or str(number) for number in range(1000))
-    stream = map_isolated(misbehave, items, jobs=1)
-    next(stream)
-    stream.close()
+    with crew(1) as workers:
+        stream = map_isolated(misbehave, items, workers)
+        next(stream)
+        stream.close()
     assert len(taken) <= 8

@@ -15,6 +15,7 @@ from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
 from sidcurate.ingest import PairingRules, ingest, pair_again
+from sidcurate.isolation import Crew, crew
 from sidcurate.schemas import Capture, Pair
 from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.plan import Plan
@@ -34,6 +35,13 @@ def ingested(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def session(ingested: Path, tmp_path: Path) -> Path:
     """A copy of the ingested session, to be changed; its manifest still names the first folder of raws."""
     return shutil.copytree(ingested, tmp_path / "session", symlinks=True)
+
+
+@pytest.fixture
+def workers():
+    """One worker."""
+    with crew(1) as found:
+        yield found
 
 
 def test_each_fact_stands_under_the_name_of_its_column():
@@ -96,12 +104,12 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
     assert facts == {row.pair_id: row.measured_ratio for row in manifest.pairs}
 
 
-def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path):
+def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path, workers: Crew):
     manifest = manifests.load(ingested / "cam")
-    rows = measuring.measured(manifest.pairs, manifest.captures, ingested / "cam", known={}, jobs=1)
+    rows = measuring.measured(manifest.pairs, manifest.captures, ingested / "cam", {}, workers)
     assert rows == manifest.pairs
     bare = [row.model_copy(update=dict.fromkeys(measuring.FACTS)) for row in manifest.pairs]
-    without = measuring.measured(bare, manifest.captures, tmp_path, known={}, jobs=1)
+    without = measuring.measured(bare, manifest.captures, tmp_path, {}, workers)
     assert all("no trace is kept" in row.unmeasured_reason for row in without)
     assert [row.model_copy(update={"unmeasured_reason": None}) for row in without] == bare
 
@@ -115,13 +123,13 @@ def test_a_lost_trace_is_made_again_from_its_raw(session: Path):
     assert lost.read_bytes() == content
 
 
-def test_a_damaged_trace_is_an_error_that_says_what_to_do(session: Path):
+def test_a_damaged_trace_is_an_error_that_says_what_to_do(session: Path, workers: Crew):
     directory = session / "cam"
     manifest = manifests.load(directory)
     torn = measuring.trace_path(directory, manifest.captures[0].sha256 or "")
     torn.write_bytes(torn.read_bytes()[:1000])
     with pytest.raises(IntegrityError, match="delete it and ingest again"):
-        measuring.measured(manifest.pairs, manifest.captures, directory, known={}, jobs=1)
+        measuring.measured(manifest.pairs, manifest.captures, directory, {}, workers)
 
 
 def test_pairs_are_known_by_the_hashes_of_both_frames_where_there_are_any():

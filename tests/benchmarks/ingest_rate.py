@@ -1,4 +1,6 @@
-"""Files per second of a whole ingest, beside rawpy doing nothing but unpacking the same files."""
+"""Files per second of a whole ingest, beside rawpy doing nothing but unpacking the same files, and beside itself
+without what only pairs need.
+"""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +12,7 @@ import numpy as np
 import rawpy
 
 from sidcurate.ingest import ingest
-from sidcurate.isolation import map_isolated
+from sidcurate.isolation import crew, map_isolated
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.benchmarks.timing import Row, rounds, row
 
@@ -18,7 +20,7 @@ FILES, HEIGHT, WIDTH, JOBS = 12, 4000, 6000, 2
 
 
 def run() -> Iterator[Row]:
-    """Yield the ratios of ingest to a serial unpack, to the same pool unpacking, and to a naive script."""
+    """Yield the ratios of ingest to its own without traces and pairs, to unpacking, and to a naive script."""
     with tempfile.TemporaryDirectory() as folder:
         raws = Path(folder) / "raws"
         paths = make_raws(raws)
@@ -26,7 +28,8 @@ def run() -> Iterator[Row]:
         seconds = rounds(
             {
                 "ingest": lambda: ingest(raws, next(manifests), jobs=JOBS),
-                "pool": lambda: list(map_isolated(unpack, paths, jobs=JOBS)),
+                "unmeasured": lambda: ingest(raws, next(manifests), jobs=JOBS, dry_run=True),
+                "pool": lambda: unpack_all(paths),
                 "serial": lambda: [unpack(path) for path in paths],
                 "naive": lambda: [naive(path) for path in paths],
             }
@@ -36,19 +39,24 @@ def run() -> Iterator[Row]:
         ("serial", "rawpy unpack only, one process"),
         ("pool", f"rawpy unpack only, the same pool of {JOBS}"),
         ("naive", "serial script: exifread, rawpy, np.percentile a channel"),
+        ("unmeasured", "itself with --dry-run: no traces, no facts of pairs, no manifest"),
     ):
         yield row(what, name, seconds["ingest"], seconds[peer], FILES, "files/s")
 
 
 def make_raws(folder: Path) -> list[Path]:
-    """Write noisy 14-bit frames, so that no reader profits from empty pixels."""
+    """Write noisy 14-bit pairs of a textured scene, so that no reader and no measurement profits from empty pixels."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    mosaic = rng.integers(500, 3000, (HEIGHT, WIDTH)).astype(np.uint16)
-    tags = DngTags(exposure_time_s=Fraction(1, 10), iso=800)
-    paths = [folder / f"{number:05d}_00_0.1s.dng" for number in range(FILES)]
-    for number, path in enumerate(paths):
-        write_dng(path, np.roll(mosaic, 64 * number), tags)
+    light = np.kron(rng.random((HEIGHT // 16, WIDTH // 16), np.float32), np.ones((16, 16), np.float32))
+    noise = rng.normal(0, 8, light.shape).astype(np.float32)
+    paths = []
+    for scene in range(FILES // 2):
+        for name, seconds, codes in (("0.1s", Fraction(1, 10), 80), ("10s", Fraction(10), 8000)):
+            path = folder / f"{scene:05d}_00_{name}.dng"
+            mosaic = 512 + codes * light + np.roll(noise, codes + scene)
+            write_dng(path, mosaic.astype(np.uint16), DngTags(exposure_time_s=seconds, iso=800))
+            paths.append(path)
     return paths
 
 
@@ -57,6 +65,13 @@ def unpack(path: Path) -> int:
     with rawpy.imread(str(path)) as raw:
         raw.unpack()
         return int(raw.raw_image_visible[0, 0])
+
+
+def unpack_all(paths: list[Path]) -> None:
+    """Decode the pixels in a pool like that of ingest, its start included."""
+    with crew(JOBS) as workers:
+        for _ in map_isolated(unpack, paths, workers):
+            pass
 
 
 def naive(path: Path) -> list[float]:

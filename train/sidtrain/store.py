@@ -18,7 +18,7 @@ from jaxtyping import Float32, UInt16
 from sidcurate import cfa, manifests, raw
 from sidcurate.durable import whole_file
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
-from sidcurate.isolation import Failure, map_isolated
+from sidcurate.isolation import Failure, crew, map_isolated
 from sidcurate.schemas import Capture, Pair
 
 _FORMAT = 1  # raise it when the same raw and settings give other bytes
@@ -101,10 +101,11 @@ def build(
     missing = {job.path: job for both in frames for job in both if not job.path.exists()}
     _require_space(store, sum(job.size_bytes for job in missing.values()))
     progress(0, len(missing))
-    for done, (job, outcome) in enumerate(map_isolated(_decode, missing.values(), jobs=jobs), start=1):
-        if isinstance(outcome, Failure):
-            raise UnreadableRawError(f"{job.raw}: {outcome.reason}; ingest the folder again to leave this pair out")
-        progress(done, len(missing))
+    with crew(jobs) as workers:
+        for done, (job, outcome) in enumerate(map_isolated(_decode, missing.values(), workers), start=1):
+            if isinstance(outcome, Failure):
+                raise UnreadableRawError(f"{job.raw}: {outcome.reason}; ingest the folder again to leave this pair out")
+            progress(done, len(missing))
     return [_entry(pair, captures[pair.short_path], *both) for pair, both in zip(pairs, frames, strict=True)]
 
 
