@@ -19,7 +19,7 @@ from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
-READER_VERSION = 1
+READER_VERSION = 2
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class Levels:
     clip_dn: Ints
     clipped_fraction: float | None
     clipped_by_cfa: tuple[float, ...] | None
+    impossible_fraction: float | None
     zero_tail_fraction: float
     repeated_row_fraction: float
     constant_row_fraction: float
@@ -82,6 +83,7 @@ def measure(
         clip_dn=tuple(clip_code(each) for each in histograms),
         clipped_fraction=clipped,
         clipped_by_cfa=by_cfa,
+        impossible_fraction=_impossible_fraction(histograms, white_level),
         zero_tail_fraction=_zero_tail_fraction(mosaic),
         repeated_row_fraction=repeated,
         constant_row_fraction=constant,
@@ -157,6 +159,17 @@ def _clipped(
     clipped = [int(counts[white:].sum()) for counts, white in zip(histograms, whites, strict=True)]
     sizes = [int(counts.sum()) for counts in histograms]
     return tuple(part / size for part, size in zip(clipped, sizes, strict=True)), sum(clipped) / sum(sizes)
+
+
+def _impossible_fraction(histograms: list[Histogram], white_level: tuple[float, ...] | None) -> float | None:
+    """Return the share of sites that no converter gives: more than a bit above any white of 14 bits.
+
+    None for a white of more bits. A white tag that is wrong by one or two bits does not reach so far.
+    """
+    if white_level is None or max(white_level) >= _CODES // 4:
+        return None
+    counts = np.sum(histograms, axis=0)
+    return float(counts[_CODES // 2 :].sum() / counts.sum())
 
 
 def _zero_tail_fraction(mosaic: UInt16[np.ndarray, "h w"]) -> float:

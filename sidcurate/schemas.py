@@ -135,6 +135,12 @@ class Capture(Record):
     )
     clipped_fraction: float | None = described("Share of sites at or above white.", default=None, ge=0, le=1)
     clipped_by_cfa: Floats | None = described("Share of sites at or above white, by CFA position.", default=None)
+    impossible_fraction: float | None = described(
+        "Share of sites in the upper half of the 16-bit codes; null unless white lies in the lowest quarter.",
+        default=None,
+        ge=0,
+        le=1,
+    )
     zero_tail_fraction: float | None = described(
         "Share of rows at the bottom that are all zero.", default=None, ge=0, le=1
     )

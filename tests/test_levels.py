@@ -189,3 +189,13 @@ def test_no_frame_of_the_real_sessions_reads_as_faulty(shared):
         assert found.repeated_row_fraction == found.constant_row_fraction == found.zero_tail_fraction == 0, path
         spikes = {code for code in found.clip_dn if code != -1}
         assert all(code >= max(frame.sensor.white_level) for code in spikes), path
+
+
+@pytest.mark.parametrize("white", [1023.0, 4095.0, 16383.0])
+def test_random_bytes_show_as_codes_that_no_converter_gives(white):
+    rng = np.random.default_rng(0)
+    mosaic = rng.integers(0, int(white), (200, 200)).astype(np.uint16)
+    assert levels.measure(mosaic, (white,) * 4, 14).impossible_fraction == 0
+    mosaic[100:110] = rng.integers(0, 65536, (10, 200))
+    assert levels.measure(mosaic, (white,) * 4, 14).impossible_fraction == pytest.approx(0.025, rel=0.1)
+    assert levels.measure(mosaic, (51080.0,) * 4, 16).impossible_fraction is None

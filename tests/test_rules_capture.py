@@ -175,3 +175,11 @@ def test_a_black_error_is_told_as_what_amplification_makes_of_it():
     assert "R at row 0, column 0 say 2048 DN, the declared black is 2056" in finding.message
     assert "at ratio 300 that is 18.5 % of the white range" in finding.message
     assert finding.limit_low < 2056 < finding.limit_high
+
+
+def test_random_codes_are_damage_and_a_few_above_white_are_not():
+    assert fired(judge_capture("CAP102", impossible_fraction=0.0011)) == ["CAP102"]
+    assert fired(judge_capture("CAP102", impossible_fraction=0.001)) == []
+    assert fired(judge_capture("CAP102", impossible_fraction=None)) == []
+    message = judge_capture("CAP102", impossible_fraction=0.006).findings[0].message
+    assert "0.6 % of the sites hold codes of 32768 and more, where white is 16383" in message

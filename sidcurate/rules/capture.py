@@ -31,20 +31,44 @@ _DAMAGE = {
 }
 
 
-@rule("CAP102", "incomplete-pixels", "error", requires=("CAP101",), limit="{damaged_row_share:.1%} of the rows")
+@rule(
+    "CAP102",
+    "incomplete-pixels",
+    "error",
+    requires=("CAP101",),
+    limit="{damaged_row_share:.1%} of the rows, {impossible_share:.1%} of the sites",
+)
 def incomplete(view: CaptureView, limits: Limits) -> Answers:
-    """The frame was decoded, but part of it is not a picture: a zero tail, repeated rows, constant rows.
+    """The frame was decoded, but part of it is not a picture: a zero tail, repeated or constant rows, random codes.
 
     Why: decoders fill what is missing without an error, so a truncated file looks like a frame.
-    How: three shares of rows are compared with one limit. Rows that clip from side to side repeat and are constant
-    too: so many rows as the clipped share of the frame could fill are not counted.
+    How: codes that no converter of 14 bits gives are random bytes. Three shares of rows are compared with one limit.
+    Rows that clip from side to side repeat and are constant too: so many rows as the clipped share of the frame could
+    fill are not counted.
     Cure: copy the file again from the card and compare sizes; if the card's file is as bad, the frame is lost.
     """
-    shares = {words: getattr(view.capture, fact) for fact, words in _DAMAGE.items()}
+    yield from list(_random_codes(view.capture, limits)) or _damaged_rows(view.capture, limits)
+
+
+def _random_codes(capture: Capture, limits: Limits) -> Answers:
+    share, white = capture.impossible_fraction, capture.white_level
+    if share is not None and white is not None and share > limits.impossible_share:
+        yield Draft(
+            f"{percent(share)} of the sites hold codes of 32768 and more, where white is {max(white):g}: the bytes are "
+            f"random, allowed {percent(limits.impossible_share)}; copy the file from the card again, or leave the "
+            "frame out",
+            measured=share,
+            limit_high=limits.impossible_share,
+            unit="share of sites",
+        )
+
+
+def _damaged_rows(capture: Capture, limits: Limits) -> Answers:
+    shares = {words: getattr(capture, fact) for fact, words in _DAMAGE.items()}
     if None in shares.values():
         yield Skip("the rows were not measured")
         return
-    clipped = view.capture.clipped_fraction
+    clipped = capture.clipped_fraction
     shares = {words: share - (clipped or 0) * (words != _ZERO_TAIL) for words, share in shares.items()}
     damage = next((words for words, share in shares.items() if share > limits.damaged_row_share), None)
     if damage and damage != _ZERO_TAIL and clipped is None:

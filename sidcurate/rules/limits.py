@@ -21,6 +21,12 @@ class Limits(BaseModel):
         ge=0,
         le=1,
     )
+    impossible_share: float = described(
+        "Share of sites that may hold codes beyond what 14 bits and one more can hold; a converter gives none.",
+        default=0.001,
+        ge=0,
+        le=1,
+    )
     reader_disagreement: float = described(
         "Largest relative difference between two readers of one header.", default=0.03, ge=0
     )
