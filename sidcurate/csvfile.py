@@ -25,4 +25,7 @@ def read_csv(path: Path, columns: Sequence[str], also: str = "") -> list[dict[st
         raise UsageError(f"{path} cannot be read as CSV ({error})") from error
     if not rows or not set(columns) <= set(rows[0]):
         raise UsageError(f"{path} needs the columns {','.join(columns)}{also} in its first line, then at least one row")
+    for line, row in enumerate(rows, start=2):
+        if empty := [name for name in columns if not (row[name] or "").strip()]:
+            raise UsageError(f"line {line} of {path} has no {empty[0]}; give {','.join(columns)} in every line")
     return rows

@@ -5,6 +5,7 @@ by its top-left quarter, and does not tell that tiles are missing. exifread does
 keep them. Tag numbers are those of TIFF 6.0, TIFF/EP and the DNG 1.7 specification.
 """
 
+import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,7 @@ def _directory(stream: BinaryIO, order: str, offset: int) -> Directory:
     """Return the wanted numbers of a directory by tag, rationals as quotients."""
     stream.seek(offset)
     (count,) = struct.unpack(f"{order}H", stream.read(2))
+    file_size = os.fstat(stream.fileno()).st_size
     rows = stream.read(12 * count)
     found: Directory = {}
     for row in range(0, 12 * count, 12):
@@ -85,9 +87,10 @@ def _directory(stream: BinaryIO, order: str, offset: int) -> Directory:
             continue
         dtype = np.dtype(f"{_TYPES[kind][:-2]}{order}{_TYPES[kind][-2:]}")
         content = rows[row + 8 : row + 12]
-        if length * dtype.itemsize > len(content):
+        size = length * dtype.itemsize
+        if size > len(content):
             stream.seek(*struct.unpack(f"{order}I", content))
-            content = stream.read(length * dtype.itemsize)
+            content = stream.read(min(size, file_size))  # A damaged length may ask for 64 GB.
         values = np.frombuffer(content, dtype, length).astype(np.float64)
         found[code] = values[:, 0] / values[:, 1] if values.ndim == 2 else values
     return found

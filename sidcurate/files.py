@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from sidcurate import source
 from sidcurate.errors import UsageError
-from sidcurate.manifests import read_source, sha256_of
+from sidcurate.manifests import sha256_of
 from sidcurate.schemas import Capture, FileState
 
 Look = Literal["none", "changed", "deep"]
@@ -23,28 +24,26 @@ def states(directory: Path, captures: Iterable[Capture], look: Look) -> Iterator
     Raises:
         UsageError: a file is there and cannot be read.
     """
-    source = read_source(directory)
-    root = Path(source["root"]) if source.get("root") else None
-    seen: Mapping[str, list[int]] = source.get("seen", {})
+    last = source.read(directory)
+    root = Path(last.root) if last.root else None
     for capture in captures:
         # Nobody has seen the raw that a list names.
         if capture.status != "listed":
-            yield _state(root, capture, seen, deep=look == "deep")
+            yield _state(root, capture, last.seen, deep=look == "deep")
 
 
 def folder(directory: Path) -> str | None:
     """Return where the raws of a manifest should be, None where nothing says so."""
-    root = read_source(directory).get("root")
-    return str(root) if root else None
+    return source.read(directory).root
 
 
-def _state(root: Path | None, capture: Capture, seen: Mapping[str, list[int]], *, deep: bool) -> FileState:
+def _state(root: Path | None, capture: Capture, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> FileState:
     if root is None:
         return FileState(path=capture.path, size_bytes=None, sha256=None)
     path = root / capture.path
     try:
         status = path.stat()
-        same_time = seen.get(capture.path) == [status.st_size, status.st_mtime_ns]
+        same_time = seen.get(capture.path) == (status.st_size, status.st_mtime_ns)
         # Another size is proof enough of a change; the same size and time are none of its absence, but cost nothing.
         hashed = status.st_size == capture.size_bytes and (deep or not same_time)
         return FileState(

@@ -1,33 +1,25 @@
 """Files -> Captures, each read once and measured once, in workers that may die; then pairs, a split and a manifest."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import rawpy
 
-from sidcurate import levels, manifests, measuring, metadata, pairing, raw, splits
+from sidcurate import levels, manifests, measuring, metadata, pairing, raw, source, splits
 from sidcurate.align import trace
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Crew, Failure, crew, map_isolated
-from sidcurate.pairing import DEFAULT_SCENE_GAP_S, ToldPair
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.sensor import Sensor
+from sidcurate.source import PairingRules, Source
 
 # A row is read again when the reader has changed, even if its file has not.
 READER_VERSION = 2
-
-
-@dataclass(frozen=True)
-class PairingRules:
-    """How the captures of a manifest are paired; kept with it, so that the next ingest pairs them the same way."""
-
-    scene_gap_s: float = DEFAULT_SCENE_GAP_S
-    told: Sequence[ToldPair] | None = None
 
 
 @dataclass(frozen=True)
@@ -40,6 +32,7 @@ class Ingested:
     pairs: list[Pair]
     unpaired: list[Unpaired]
     directory: Path
+    gone: int
 
     @property
     def unreadable(self) -> list[Capture]:
@@ -79,14 +72,15 @@ def ingest(
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
     found = scan(root)
-    source = manifests.read_source(directory)
-    _check_same_root(source, root.resolve(), directory)
+    last = source.read(directory)
+    _check_same_root(last, root.resolve(), directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    captures = _unchanged(source, before.captures if before else (), found.raws, directory)
+    captures = _unchanged(last, before.captures if before else (), found.raws, directory)
     fresh = [file for file in found.raws if file.path not in captures]
     keep = None if dry_run else directory
-    rules = rules or _stored_rules(source)
-    known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(source) else {}
+    rules = rules or last.pairing
+    pairing.check_told(rules.told or (), {file.path for file in found.raws})
+    known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(last) else {}
     with crew(jobs) as workers:
         for done, capture in enumerate(read_captures(root, fresh, directory.name, workers, keep), start=1):
             captures[capture.path] = capture
@@ -97,8 +91,9 @@ def ingest(
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
         manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired})
-        manifests.write_source(directory, _source(root, found.raws, rules))
-    return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory)
+        source.write(directory, _source(root, found.raws, rules))
+    gone = {row.path for row in before.captures} - {row.path for row in rows} if before else ()
+    return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))
 
 
 def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -> pairing.Pairing:
@@ -110,7 +105,7 @@ def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -
         pairs = measuring.measured(paired.pairs, manifest.captures, directory, known, workers)
     if not dry_run:
         manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired})
-        manifests.write_source(directory, {**manifests.read_source(directory), "pairing": asdict(rules)})
+        source.write(directory, source.read(directory).model_copy(update={"pairing": rules}))
     return pairing.Pairing(pairs, paired.unpaired)
 
 
@@ -222,18 +217,15 @@ def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
     return {**facts, **vars(measured)}
 
 
-def _unchanged(
-    source: Mapping[str, Any], rows: Sequence[Capture], files: Sequence[RawFile], directory: Path
-) -> dict[str, Capture]:
+def _unchanged(last: Source, rows: Sequence[Capture], files: Sequence[RawFile], directory: Path) -> dict[str, Capture]:
     """Return the rows that still hold: same reader, size and time. A row without a hash was never read through."""
-    if _is_stale(source):
+    if _is_stale(last):
         return {}
-    seen = source.get("seen", {})
     by_path = {row.path: row for row in rows if row.sha256 and _trace_is_kept(row, directory)}
     return {
         file.path: by_path[file.path]
         for file in files
-        if file.path in by_path and seen.get(file.path) == [file.size_bytes, file.mtime_ns]
+        if file.path in by_path and last.seen.get(file.path) == (file.size_bytes, file.mtime_ns)
     }
 
 
@@ -242,36 +234,22 @@ def _trace_is_kept(row: Capture, directory: Path) -> bool:
     return not needed or measuring.trace_path(directory, row.sha256 or "").is_file()
 
 
-def _is_stale(source: Mapping[str, Any]) -> bool:
-    return bool(source.get("reader") != _reader())
+def _is_stale(last: Source) -> bool:
+    return last.reader != _reader()
 
 
-def _source(root: Path, files: Sequence[RawFile], rules: PairingRules) -> dict[str, Any]:
-    return {
-        "root": str(root.resolve()),
-        "reader": _reader(),
-        "pairing": asdict(rules),
-        "seen": {file.path: [file.size_bytes, file.mtime_ns] for file in files},
-    }
+def _source(root: Path, files: Sequence[RawFile], rules: PairingRules) -> Source:
+    seen = {file.path: (file.size_bytes, file.mtime_ns) for file in files}
+    return Source(root=str(root.resolve()), reader=_reader(), pairing=rules, seen=seen)
 
 
 def _reader() -> str:
     return f"{READER_VERSION}, LibRaw {'.'.join(map(str, rawpy.libraw_version))}"
 
 
-def _stored_rules(source: Mapping[str, Any]) -> PairingRules:
-    stored = source.get("pairing", {})
-    told = stored.get("told")
-    return PairingRules(
-        scene_gap_s=stored.get("scene_gap_s", DEFAULT_SCENE_GAP_S),
-        told=None if told is None else [ToldPair(**row) for row in told],
-    )
-
-
-def _check_same_root(source: Mapping[str, Any], root: Path, directory: Path) -> None:
-    before = source.get("root")
-    if before and Path(before) != root and Path(before).is_dir():
+def _check_same_root(last: Source, root: Path, directory: Path) -> None:
+    if last.root and Path(last.root).resolve() != root:
         raise UsageError(
-            f"{directory} is the manifest of {before}, not of {root}; name another with --device, "
-            "or ingest a folder that holds both"
+            f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "
+            f'have moved, set "root" in {directory / source.FILE}'
         )

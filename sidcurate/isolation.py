@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
+from sidcurate.errors import SidcurateError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -87,6 +89,10 @@ def _outcome(future: Future[Result], timeout_s: float) -> Result | Failure:
         return Failure(f"the reader crashed ({_exit_in_words(error.exitcode)})")
     except MemoryError:
         return Failure("the reader ran out of the memory that it is allowed")
+    except (SidcurateError, KeyboardInterrupt):
+        raise
+    except Exception as error:  # noqa: BLE001 - foreign files make the readers raise anything; the reason is kept
+        return Failure(f"the reader failed ({type(error).__name__}: {error})")
 
 
 def _exit_in_words(exitcode: int) -> str:

@@ -6,11 +6,14 @@ new sum finishes the renames; one that finds neither refuses. Parquet's page che
 read verifies the sum of the whole file.
 """
 
+import fcntl
 import hashlib
 import io
 import json
+import os
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +34,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = "SHA256SUMS"
-SOURCE = "source.json"
 _START_AGAIN = "move the folder away and run `sidcurate ingest` again"
 _JUDGED = b"sidcurate.judged"
 _ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}
@@ -143,47 +145,28 @@ def save(
         judged: what the findings were made from; goes into the footer of findings.parquet.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    sums = dict(_committed(directory)) if (directory / SUMS).exists() else {}
-    _sweep(directory)
-    for model, records in tables.items():
-        content = _parquet_bytes(model, records, judged if model is Finding else None)
-        name = _file_name(model)
-        sums[name] = hashlib.sha256(content).hexdigest()
-        write_whole(_staged(directory, name, sums[name]), content)
-    lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-    write_whole(directory / SUMS, lines.encode())
-    _roll_forward(directory, sums)
+    with _only_writer(directory):
+        sums = dict(_committed(directory)) if (directory / SUMS).exists() else {}
+        _sweep(directory)
+        for model, records in tables.items():
+            content = _parquet_bytes(model, records, judged if model is Finding else None)
+            name = _file_name(model)
+            sums[name] = hashlib.sha256(content).hexdigest()
+            write_whole(_staged(directory, name, sums[name]), content)
+        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
+        write_whole(directory / SUMS, lines.encode())
+        _roll_forward(directory, sums)
 
 
-def write_source(directory: Path, source: Mapping[str, Any]) -> None:
-    """Write `source.json`: where the raws are and what the last scan saw. A pointer, not data: no sum covers it."""
-    directory.mkdir(parents=True, exist_ok=True)
-    write_whole(directory / SOURCE, (json.dumps(source, indent=1, sort_keys=True) + "\n").encode())
-
-
-def read_source(directory: Path) -> dict[str, Any]:
-    """Return the content of `source.json`, empty where there is none."""
-    path = directory / SOURCE
+@contextmanager
+def _only_writer(directory: Path) -> Iterator[None]:
+    """Wait until no other process commits here; the lock goes with its process, however that ends. Local disks only."""
+    handle = os.open(directory, os.O_RDONLY)
     try:
-        return dict(json.loads(path.read_text())) if path.exists() else {}
-    except ValueError as error:
-        raise IntegrityError(f"{path} is not JSON ({error}); delete it and run `sidcurate ingest` again") from error
-
-
-def raw_root(directory: Path) -> Path:
-    """Return the folder that the manifest's raw paths are relative to.
-
-    Raises:
-        UsageError: the manifest does not know, or the folder is gone.
-    """
-    root = read_source(directory).get("root")
-    if root is None:
-        raise UsageError(f"nothing says where the raws of {directory.name} are; ingest the folder that holds them")
-    if not Path(root).is_dir():
-        raise UsageError(
-            f'the raws of {directory.name} are not at {root}; set "root" in {directory / SOURCE} to where they are now'
-        )
-    return Path(root)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def sha256_of(path: Path) -> str:
@@ -240,7 +223,12 @@ def _committed(directory: Path) -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise IntegrityError(f"{path} cannot be read ({error}); {_START_AGAIN}") from error
     if foreign := set(sums) - {_file_name(model) for model in RECORDS}:
-        raise IntegrityError(f"{path} names {foreign.pop()!r}, which is no table of a manifest; {_START_AGAIN}")
+        raise IntegrityError(
+            f"{path} names {foreign.pop()!r}, which this version does not know; if a newer sidcurate wrote it, upgrade "
+            f"(`pip install -U sidcurate`), else {_START_AGAIN}"
+        )
+    if not sums:
+        raise IntegrityError(f"{path} is empty; {_START_AGAIN}")
     _roll_forward(directory, sums)
     for name, digest in sums.items():
         table = directory / name

@@ -6,8 +6,8 @@ a difference there is for the rules to judge.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path, PurePosixPath
@@ -16,8 +16,7 @@ from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.exposure import exposure_ratio, format_seconds, light
 from sidcurate.schemas import Capture, Pair, Unpaired
-
-DEFAULT_SCENE_GAP_S = 60.0
+from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
 _SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
 _ROLE_FOLDERS = frozenset({"short", "long"})
@@ -40,15 +39,6 @@ class Scene:
     why: str
 
 
-@dataclass(frozen=True)
-class ToldPair:
-    """A row of a user's CSV of pairs."""
-
-    short: str
-    long: str
-    scene_id: str
-
-
 def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) -> Pairing:
     """Return the pairs that folders, names and times tell.
 
@@ -60,33 +50,34 @@ def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) 
     unpaired = [
         _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
     ]
-    for scene in scenes([capture for capture in captures if capture.status != "unreadable"], scene_gap_s):
+    readable = [capture for capture in captures if capture.status != "unreadable"]
+    for scene in _with_unique_ids(scenes(readable, scene_gap_s)):
         found, left = _pair_scene(scene)
         pairs += found
         unpaired += left
     return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
 
 
+def _with_unique_ids(found: Iterable[Scene]) -> Iterator[Scene]:
+    """Yield scenes whose names differ: the folders "a/b" and "a-b" would give two scenes one name."""
+    seen: Counter[str] = Counter()
+    for scene in found:
+        seen[scene.scene_id] += 1
+        count = seen[scene.scene_id]
+        yield scene if count == 1 else replace(scene, scene_id=f"{scene.scene_id}~{count}")
+
+
 def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair], by: str = "the CSV of pairs") -> Pairing:
     """Return the pairs that `by` tells and no others.
 
     Raises:
-        UsageError: a row names an unknown capture or the same frame twice, or a scene has two long frames.
+        UsageError: what `check_told` refuses.
     """
     by_path = {capture.path: capture for capture in captures}
-    for number, row in enumerate(told, start=1):
-        unknown = [path for path in (row.short, row.long) if path not in by_path]
-        if unknown or row.short == row.long:
-            problem = (
-                f"{unknown[0]!r} is no capture of this manifest" if unknown else "short and long are the same file"
-            )
-            raise UsageError(f"row {number} of {by}: {problem}; paths are relative to the ingested folder")
+    check_told(told, by_path, by)
     longs = {row.scene_id: row.long for row in told}
     shorts: dict[str, list[Capture]] = {}
-    for number, row in enumerate(told, start=1):
-        if row.long != longs[row.scene_id]:
-            problem = f"scene {row.scene_id} has two long frames, {row.long!r} and {longs[row.scene_id]!r}"
-            raise UsageError(f"row {number} of {by}: {problem}; give each long frame a scene_id of its own")
+    for row in told:
         shorts.setdefault(row.scene_id, []).append(by_path[row.short])
     pairs = [
         row
@@ -95,6 +86,41 @@ def pair_as_told(captures: Sequence[Capture], told: Sequence[ToldPair], by: str 
     ]
     named = {path for row in told for path in (row.short, row.long)}
     return Pairing(pairs, [_unpaired(c, f"not named in {by}") for c in captures if c.path not in named])
+
+
+def check_told(told: Sequence[ToldPair], paths: Container[str], by: str = "the CSV of pairs") -> None:
+    """Refuse rows that cannot be pairs of these captures.
+
+    Raises:
+        UsageError: a row names an unknown capture or the same frame twice, a row stands twice, a scene has two long
+            frames, or a frame stands in two scenes.
+    """
+    longs = {row.scene_id: row.long for row in told}
+    scene_of: dict[str, str] = {}
+    seen: set[ToldPair] = set()
+    for number, row in enumerate(told, start=1):
+        problem = _why_no_pair(row, paths, longs, scene_of)
+        if row in seen:
+            problem = "it stands there twice"
+        if problem:
+            raise UsageError(f"row {number} of {by}: {problem} (`sidcurate pair` without --pairs forgets a kept CSV)")
+        seen.add(row)
+
+
+def _why_no_pair(
+    row: ToldPair, paths: Container[str], longs: Mapping[str, str], scene_of: dict[str, str]
+) -> str | None:
+    """Say what is wrong with a row; note the scene of its frames in `scene_of`."""
+    for path in (row.short, row.long):
+        if path not in paths:
+            return f"{path!r} is no capture of this manifest; paths are relative to the ingested folder"
+        if scene_of.setdefault(path, row.scene_id) != row.scene_id:
+            return f"{path!r} stands in scene {scene_of[path]} too; in two scenes it could be trained and tested on"
+    if row.short == row.long:
+        return "short and long are the same file"
+    if row.long != longs[row.scene_id]:
+        return f"scene {row.scene_id} has two long frames; give each long frame a scene_id of its own"
+    return None
 
 
 def read_told_pairs(path: Path) -> list[ToldPair]:
@@ -106,7 +132,9 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
     rows = read_csv(path, ("short", "long"), also=" (and, if wanted, scene_id)")
     return [
         ToldPair(
-            row["short"], row["long"], row.get("scene_id") or _scene_id(str(PurePosixPath(row["long"]).with_suffix("")))
+            short=row["short"],
+            long=row["long"],
+            scene_id=row.get("scene_id") or _scene_id(str(PurePosixPath(row["long"]).with_suffix(""))),
         )
         for row in rows
     ]
@@ -148,7 +176,7 @@ def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[
     end = datetime.max
     for capture in captures:
         start = capture.captured_at or end
-        if group and start - end > timedelta(seconds=scene_gap_s):
+        if group and (start - end).total_seconds() > scene_gap_s:
             yield group
             group = []
         frame_end = start + timedelta(seconds=capture.exposure_time_s or 0)

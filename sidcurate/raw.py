@@ -119,7 +119,8 @@ def _reason(path: Path, error: Exception) -> str:
     if tags and tags.compression in _MISSING_CODECS:
         codec = _MISSING_CODECS[tags.compression]
         return f"LibRaw cannot read {codec} ({words}); convert it to a DNG with lossless JPEG compression"
-    return f"LibRaw says {words!r}; copy it again from the card, or convert it to DNG"
+    early = "the file ends early: " if isinstance(error, rawpy.LibRawIOError) else ""
+    return f"{early}LibRaw says {words!r}; copy it again from the card, or convert it to DNG"
 
 
 def _require_shape(path: Path, what: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:

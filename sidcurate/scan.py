@@ -13,6 +13,7 @@ RAW_SUFFIXES = frozenset(
     " .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f".split()
 )
 SIDE_CAR_SUFFIXES = frozenset(".jpg .jpeg .heic .heif .hif .xmp .thm".split())
+NOT_TEXT = "a name that is no UTF-8"
 # A TIFF head under one of these names is a picture, not a raw.
 _PICTURE_SUFFIXES = frozenset(".tif .tiff .png .npy .psd".split())
 _RAW_HEADS = (
@@ -86,7 +87,9 @@ def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 def _sort_in(found: Scan, entry: os.DirEntry[str]) -> None:
     suffix = Path(entry.name).suffix.lower()
-    if suffix in SIDE_CAR_SUFFIXES:
+    if not _is_text(entry.path):
+        found.others[NOT_TEXT] += 1
+    elif suffix in SIDE_CAR_SUFFIXES:
         found.side_cars += 1
     elif suffix in RAW_SUFFIXES or (suffix not in _PICTURE_SUFFIXES and _has_raw_head(entry.path)):
         status = entry.stat()
@@ -94,6 +97,15 @@ def _sort_in(found: Scan, entry: os.DirEntry[str]) -> None:
         found.raws.append(RawFile(path, status.st_size, status.st_mtime_ns))
     else:
         found.others[suffix or "no extension"] += 1
+
+
+def _is_text(path: str) -> bool:
+    """Return whether a path can stand in a table: a name of undecodable bytes cannot."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_raw_head(path: str) -> bool:

@@ -17,8 +17,8 @@ from typing import Any
 from sidcurate import manifests, pairing, splits
 from sidcurate.errors import UsageError
 from sidcurate.exposure import seconds_in_name
-from sidcurate.pairing import ToldPair
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
+from sidcurate.source import ToldPair
 
 PART_BY_DIGIT: dict[str, Split] = {"0": "train", "1": "test", "2": "val"}
 
@@ -137,7 +137,9 @@ def listed(rows: Sequence[Row], device: str) -> Listed:
     left_out = {row.scene_id: row for row in exclusions() if row.folder == rows[0].folder}
     scene_of = {path: row.scene_id for row in rows for path in (row.short, row.long)}
     captures = sorted(_captures(rows, device), key=lambda capture: capture.path)
-    told = [ToldPair(row.short, row.long, row.scene_id) for row in rows if row.scene_id not in left_out]
+    told = [
+        ToldPair(short=row.short, long=row.long, scene_id=row.scene_id) for row in rows if row.scene_id not in left_out
+    ]
     kept = [capture for capture in captures if scene_of[capture.path] not in left_out]
     pairs = pairing.pair_as_told(kept, told, by="SID's list").pairs
     parts = {row.scene_id: PART_BY_DIGIT[row.scene_id[0]] for row in told}

@@ -71,7 +71,8 @@ def assign(
     kept = {name: kept[name] for name in names if name in kept} if kept else {}
     wanted = counts.train + counts.val + counts.test
     if wanted > len(names):
-        raise UsageError(f"{wanted} scenes are asked for, the manifest has {len(names)}; ask for fewer")
+        asked = f"{counts.train} train, {counts.val} val and {counts.test} test scenes are asked for"
+        raise UsageError(f"{asked}, {len(names)} can be had (scenes that `validate` keeps out do not count)")
     queue = [name for name in _shuffled(names, seed, labels) if name not in kept]
     result = dict(kept)
     sizes: dict[Split, int] = {"test": counts.test, "val": counts.val, "train": counts.train}

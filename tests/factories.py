@@ -3,7 +3,7 @@
 import hashlib
 from fractions import Fraction
 
-from sidcurate import manifests
+from sidcurate import manifests, source
 from sidcurate.exposure import light
 from sidcurate.rules import RULES, Limits, Tables, run
 from sidcurate.schemas import Capture, Pair, Unpaired
@@ -167,7 +167,7 @@ def write_manifest(root, tables, raws=None):
     if raws:
         stats = {row.path: (raws / row.path).stat() for row in captures}
         seen = {path: [status.st_size, status.st_mtime_ns] for path, status in stats.items()}
-        manifests.write_source(directory, {"root": str(raws), "seen": seen})
+        source.write(directory, source.Source(root=str(raws), seen=seen))
     return directory
 
 

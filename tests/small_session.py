@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate import manifests
+from sidcurate import manifests, source
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Finding, Pair, Split
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -44,7 +44,7 @@ def write_session(
     manifests.save(directory, {Capture: captures, Pair: pairs})  # type: ignore[type-var]
     sums = dict(manifests.load(directory).sums)
     manifests.save(directory, {Finding: findings}, judged={"sums": sums})
-    manifests.write_source(directory, {"root": str(raws)})
+    source.write(directory, source.Source(root=str(raws)))
     return manifests.load(directory)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import small_session
 
-from sidcurate import manifests, raw
+from sidcurate import raw
 from sidcurate.cfa import crop_to_rggb
 from sidcurate.manifests import Manifest
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -23,7 +23,7 @@ RECIPE = Recipe(adjust_maximum_thr=0.0)
 
 def raws_of(manifest: Manifest) -> Raws:
     captures = {capture.path: capture for capture in manifest.captures}
-    return Raws(manifests.raw_root(manifest.directory), captures, RECIPE)
+    return Raws(source.raw_root(manifest.directory), captures, RECIPE)
 
 
 def entries_of(manifest: Manifest, folder: Path) -> list[Entry]:

@@ -17,6 +17,7 @@ from sidcurate.grades import CLEAN, DEVICES, GRID, Grade, chosen
 from sidcurate.rules import RULES
 from sidcurate.scores import Rate, broken_promise, scores
 from sidcurate.synthetic.bodies import body_named
+from sidcurate.synthetic.faults import FAULTS
 from sidcurate.synthetic.plan import Plan
 from sidcurate.synthetic.scenes import MARGIN_PX, night_scene
 from sidcurate.synthetic.sensor import generator
@@ -78,6 +79,15 @@ def test_every_grade_can_be_planted_in_every_device(grade: Grade) -> None:
 def test_the_devices_have_three_phases_and_three_depths() -> None:
     assert {device.cfa for device in DEVICES} == {"RGGB", "BGGR", "GBRG"}
     assert {device.white_level.bit_length() for device in DEVICES} == {10, 12, 14}
+
+
+# A grade states black-off as a share of the range, not in DN as the fault does.
+@pytest.mark.parametrize("name", sorted({grade.fault for grade in GRID if grade.fault} - {"black-off"}))
+def test_a_fault_of_default_strength_raises_its_rule(name: str) -> None:
+    strength = FAULTS[name].strength
+    grade = Grade(name, strength and strength.default, (FAULTS[name].code,))
+    pair = outcome(next(trials([grade], scenes=1, clean=0, size=(512, 512), seed=1)))
+    assert FAULTS[name].code in pair.errors + pair.warnings
 
 
 def likeness(picture: np.ndarray, columns: int) -> float:

@@ -120,11 +120,25 @@ def test_a_side_car_that_is_not_ours_is_refused(tmp_path: Path, content: str) ->
         checkpoint.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "weights.pt", "run"])
+def test_a_broken_side_car_is_said_in_one_line_that_names_the_field(tmp_path: Path) -> None:
+    save(tmp_path)
+    edit(tmp_path, step="seven", metrics=[])
+    with pytest.raises(UsageError, match=r"model\.json is no side-car.*: step: .*integer.*; restore it") as error:
+        checkpoint.load(tmp_path)
+    assert "\n" not in str(error.value)
+    assert "pydantic" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["", "run", "run/model.safetensors"])
 def test_a_path_without_a_checkpoint_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "weights.pt").write_bytes(b"anything")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=f"^no such checkpoint: {tmp_path / name}; give the folder of a run"):
         checkpoint.load(tmp_path / name)
+
+
+def test_weights_of_another_kind_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "weights.pt").write_bytes(b"anything")
+    with pytest.raises(UsageError, match="no side-car"):
+        checkpoint.load(tmp_path / "weights.pt")
 
 
 @pytest.mark.parametrize("done", ["staged", "committed"])

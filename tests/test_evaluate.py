@@ -15,7 +15,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from sidcurate import manifests
+from sidcurate import manifests, source
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
@@ -83,7 +83,7 @@ def test_every_short_of_every_test_scene_is_scored_beside_the_trivial_pictures(s
 def test_the_network_s_numbers_are_those_of_its_clipped_picture(session: Session):
     pair = next(pair for pair in session.manifest.pairs if pair.split == "test")
     captures = {capture.path: capture for capture in session.manifest.captures}
-    root = manifests.raw_root(session.manifest.directory)
+    root = source.raw_root(session.manifest.directory)
     (entry,) = store.build([pair], captures, root, session.store, StoreSettings(0.0), jobs=1)
     model, _ = checkpoint.load(session.run)
     with torch.no_grad():
@@ -125,7 +125,7 @@ def test_scores_are_grouped_by_exposure_ratio(session: Session):
 def test_the_trivial_pictures_learn_from_the_training_scenes(session: Session):
     training = [pair for pair in session.manifest.pairs if pair.split == "train"]
     captures = {capture.path: capture for capture in session.manifest.captures}
-    root = manifests.raw_root(session.manifest.directory)
+    root = source.raw_root(session.manifest.directory)
     entries = store.build(training, captures, root, session.store, StoreSettings(0.0), jobs=1)
     expected = np.mean([entries[0].target.mean((0, 1)), entries[2].target.mean((0, 1))], axis=0) / 65535
     assert session.written.evaluation.mean_color == pytest.approx(tuple(expected))

@@ -263,6 +263,21 @@ def test_the_verb_says_which_pairs_it_left_out(tmp_path: Path, recipe_file: Path
     assert "no validation scene" in result.stderr
 
 
+@pytest.mark.parametrize("name", ["../../evil", "a/b", "..", ".", "", "/evil"])
+def test_the_name_of_a_run_cannot_leave_its_folder(session: Path, tmp_path: Path, recipe_file: Path, name: str) -> None:
+    result = command(session, tmp_path, "--recipe", recipe_file, "--name", name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"--name {name!r} is not the name of one folder" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_a_wrong_init_is_said_before_anything_else(session: Path, tmp_path: Path, recipe_file: Path) -> None:
+    result = command(session, tmp_path, "--recipe", recipe_file, "--init", session / "raws")
+    assert result.exit_code == 2
+    assert f"no such checkpoint: {session / 'raws'}" in result.stderr
+    assert "training on" not in result.stderr
+
+
 def test_a_dry_run_writes_nothing(tmp_path: Path, recipe_file: Path) -> None:
     small_session.write_session(tmp_path)
     result = command(tmp_path, tmp_path, "--recipe", recipe_file, "--dry-run")

@@ -1,6 +1,7 @@
 """From a folder of raws to a manifest: each read once, nothing lost, the same bytes every time."""
 
 import hashlib
+import os
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -11,8 +12,8 @@ from click.testing import CliRunner, Result
 
 from sidcurate import manifests
 from sidcurate.cli import main
-from sidcurate.ingest import PairingRules, ingest
-from sidcurate.pairing import ToldPair
+from sidcurate.ingest import ingest
+from sidcurate.source import PairingRules, ToldPair
 from sidcurate.synthetic.dng import DngTags, write_dng
 
 START = datetime(2026, 3, 1, 21, 0, 0)
@@ -183,7 +184,7 @@ def test_a_folder_without_raws_is_a_message_not_a_traceback(tmp_path: Path, what
 
 def test_a_csv_of_pairs_is_kept_for_the_next_ingest(session: Path, tmp_path: Path) -> None:
     directory = tmp_path / "m/cam"
-    told = PairingRules(told=[ToldPair("IMG_0000.dng", "IMG_0003.dng", "told")])
+    told = PairingRules(told=(ToldPair(short="IMG_0000.dng", long="IMG_0003.dng", scene_id="told"),))
     ingest(session, directory, rules=told, jobs=1)
     again = ingest(session, directory, jobs=1)
     assert [(row.pair_id, row.long_path) for row in again.pairs] == [("told_00", "IMG_0003.dng")]
@@ -197,6 +198,51 @@ def test_split_selects_scenes_by_count(session: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     splits = [row.split for row in manifests.load(tmp_path / "m/cam").pairs]
     assert sorted(map(str, splits)) == ["None", "test", "train"]
+
+
+def test_raws_that_are_away_do_not_give_their_manifest_to_others(session: Path, tmp_path: Path) -> None:
+    run("ingest", session, "--manifests", tmp_path / "m", "--device", "cam")
+    before = sums(tmp_path / "m/cam")
+    session.rename(tmp_path / "unmounted")
+    other = tmp_path / "other"
+    other.mkdir()
+    write_dng(other / "a.dng", np.full((8, 8), 600, np.uint16), DngTags())
+    result = run("ingest", other, "--manifests", tmp_path / "m", "--device", "cam")
+    assert result.exit_code == 2
+    assert 'set "root" in' in result.stderr
+    assert sums(tmp_path / "m/cam") == before
+
+
+def test_raws_that_are_gone_are_counted(session: Path, tmp_path: Path) -> None:
+    run("ingest", session, "--manifests", tmp_path / "m")
+    (session / "IMG_0005.dng").unlink()
+    assert (
+        "1 raws of the last ingest are not there any more"
+        in run("ingest", session, "--manifests", tmp_path / "m").stdout
+    )
+
+
+def test_a_name_of_undecodable_bytes_is_said_and_stops_nothing(session: Path, tmp_path: Path) -> None:
+    (session / "IMG_0005.dng").rename(session / os.fsdecode(b"\xff\xfe.dng"))
+    result = run("ingest", session, "--manifests", tmp_path / "m")
+    assert result.exit_code == 0
+    assert "1 files have a name that is no UTF-8, and no row: rename them" in result.stdout
+
+
+def test_nothing_is_written_among_the_raws(session: Path) -> None:
+    result = run("ingest", session, "--manifests", session / "manifests")
+    assert result.exit_code == 2
+    assert "name another with --manifests" in result.stderr
+    assert not (session / "manifests").exists()
+
+
+def test_a_reader_that_raises_anything_costs_one_row(session: Path, tmp_path: Path) -> None:
+    content = bytearray((session / "IMG_0001.dng").read_bytes())
+    for position in range(8, 400, 7):
+        (session / f"flipped_{position}.dng").write_bytes(content[:position] + b"\xf3" + content[position + 1 :])
+    result = run("ingest", session, "--manifests", tmp_path / "m", "--jobs", 2)
+    assert result.exit_code in (0, 3)
+    assert len(manifests.load(tmp_path / "m/my-camera").captures) == 6 + len(range(8, 400, 7))
 
 
 @pytest.mark.shared

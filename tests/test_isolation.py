@@ -16,13 +16,15 @@ def misbehave(how: str) -> str:
         os._exit(7)
     if how == "hang":
         time.sleep(60)
+    if how == "raise":
+        raise NotImplementedError("filters: 4")
     if how == "memory":
         np.ones(1 << 34, np.uint8)
     return how.upper()
 
 
 def test_each_kind_of_death_costs_one_item() -> None:
-    items = ["a", "segfault", "b", "exit", "c", "hang", "d", "memory", "e"]
+    items = ["a", "segfault", "b", "exit", "c", "hang", "d", "memory", "e", "raise"]
     with crew(2, memory_bytes=6 << 30) as workers:
         results = dict(map_isolated(misbehave, items, workers, timeout_s=3))
     assert list(results) == items
@@ -32,6 +34,7 @@ def test_each_kind_of_death_costs_one_item() -> None:
         "segfault": "the reader crashed (SIGSEGV)",
         "exit": "the reader crashed (exit status 7)",
         "hang": "the reader took longer than 3 s and was stopped",
+        "raise": "the reader failed (NotImplementedError: filters: 4)",
         "memory": "the reader ran out of the memory that it is allowed",
     }
 

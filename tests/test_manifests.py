@@ -1,6 +1,7 @@
 """Manifests: one schema a table, committed together, never silently different."""
 
 import json
+import multiprocessing
 import subprocess
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from pydantic import ValidationError
 
-from sidcurate import manifests, verdicts
+from sidcurate import manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import Capture, Finding, Pair
@@ -123,7 +124,7 @@ def test_sums_that_name_another_file_are_refused(tmp_path) -> None:
     directory = tmp_path / "cam"
     manifests.save(directory, {Capture: [capture()]})
     (directory / "SHA256SUMS").write_text("00  ../../etc/passwd\n")
-    with pytest.raises(IntegrityError, match="no table of a manifest"):
+    with pytest.raises(IntegrityError, match="which this version does not know"):
         manifests.load(directory)
 
 
@@ -165,11 +166,11 @@ def test_a_manifest_with_a_fault_as_a_whole_is_refused(tmp_path) -> None:
 
 def test_the_root_of_the_raws_is_a_pointer_that_a_person_can_mend(tmp_path) -> None:
     directory = tmp_path / "cam"
-    manifests.write_source(directory, {"root": str(tmp_path / "gone")})
+    source.write(directory, source.Source(root=str(tmp_path / "gone")))
     with pytest.raises(UsageError, match='set "root" in'):
-        manifests.raw_root(directory)
+        source.raw_root(directory)
     (directory / "source.json").write_text(json.dumps({"root": str(tmp_path)}))
-    assert manifests.raw_root(directory) == tmp_path
+    assert source.raw_root(directory) == tmp_path
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../raw.dng", "a/../../raw.dng", "a\0.dng", ""])
@@ -204,3 +205,36 @@ def test_the_committed_example_loads() -> None:
     manifest = manifests.load(Path(__file__).parents[1] / "manifests/examples/oneplus7")
     assert (len(manifest.captures), len(manifest.pairs)) == (12, 6)
     assert verdicts.judged_pairs(manifest)[1] == {}
+
+
+def save_often(directory: Path, iso: int) -> None:
+    for _ in range(20):
+        manifests.save(directory, {Capture: [capture(iso=iso)], Pair: [pair(burst_index=iso)]})
+
+
+def test_two_writers_at_once_leave_the_tables_of_one(tmp_path) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=save_often, args=(tmp_path / "cam", iso)) for iso in (1, 2)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    manifest = manifests.load(tmp_path / "cam")
+    assert manifest.captures[0].iso == manifest.pairs[0].burst_index
+
+
+def test_empty_sums_are_no_empty_manifest(tmp_path) -> None:
+    manifests.save(tmp_path / "cam", {Capture: [capture()]})
+    (tmp_path / "cam" / "SHA256SUMS").write_text("")
+    with pytest.raises(IntegrityError, match="is empty; move the folder away"):
+        manifests.load(tmp_path / "cam")
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "null", "{", '{"root": 5}', '{"seen": [1]}', '{"pairing": {"scene_gap_s": "x"}}']
+)
+def test_a_source_that_was_edited_wrongly_is_a_message(tmp_path, content: str) -> None:
+    (tmp_path / "source.json").write_text(content)
+    with pytest.raises(IntegrityError, match=r"source.json: .*; mend it, or delete it and ingest again"):
+        source.read(tmp_path)

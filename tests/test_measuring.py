@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sidcurate import manifests, measuring
+from sidcurate import manifests, measuring, source
 from sidcurate.align import PairFacts
 from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
-from sidcurate.ingest import PairingRules, ingest, pair_again
+from sidcurate.ingest import ingest, pair_again
 from sidcurate.isolation import Crew, crew
 from sidcurate.schemas import Capture, Pair
+from sidcurate.source import PairingRules
 from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.plan import Plan
 from sidcurate.synthetic.session import simulate
@@ -83,7 +84,7 @@ def test_ingest_puts_the_facts_of_every_pair_into_the_manifest(ingested: Path):
 
 
 def test_facts_are_not_measured_twice(session: Path):
-    raws, directory = Path(manifests.read_source(session / "cam")["root"]), session / "cam"
+    raws, directory = Path(source.read(session / "cam").root), session / "cam"
     before = manifests.load(directory)
     marked = [row.model_copy(update={"measured_ratio": 12345.0}) for row in before.pairs]
     manifests.save(directory, {Pair: marked})
@@ -98,8 +99,8 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
     directory = session / "cam"
     manifest = manifests.load(directory)
     manifests.save(directory, {Pair: []})
-    root = manifests.read_source(directory)["root"]
-    manifests.write_source(directory, {"root": f"{root} that is gone"})
+    root = source.read(directory).root
+    source.write(directory, source.Source(root=f"{root} that is gone"))
     facts = {row.pair_id: row.measured_ratio for row in pair_again(directory, PairingRules()).pairs}
     assert facts == {row.pair_id: row.measured_ratio for row in manifest.pairs}
 
@@ -115,7 +116,7 @@ def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path, work
 
 
 def test_a_lost_trace_is_made_again_from_its_raw(session: Path):
-    raws, directory = Path(manifests.read_source(session / "cam")["root"]), session / "cam"
+    raws, directory = Path(source.read(session / "cam").root), session / "cam"
     lost = next((directory / "traces").iterdir())
     content = lost.read_bytes()
     lost.unlink()

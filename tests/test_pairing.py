@@ -6,8 +6,9 @@ from fractions import Fraction
 import pytest
 
 from sidcurate.errors import UsageError
-from sidcurate.pairing import ToldPair, pair, pair_as_told, read_told_pairs
+from sidcurate.pairing import pair, pair_as_told, read_told_pairs
 from sidcurate.schemas import Capture
+from sidcurate.source import ToldPair
 
 START = datetime(2026, 3, 1, 21, 0, 0)
 
@@ -150,12 +151,12 @@ def test_a_csv_overrides(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
-    [(ToldPair("a.dng", "x.dng", "s"), "'x.dng' is no capture"), (ToldPair("a.dng", "a.dng", "s"), "same file")],
+    ("long", "says"),
+    [("x.dng", "'x.dng' is no capture"), ("a.dng", "same file")],
 )
-def test_a_wrong_row_of_the_csv_is_named(row: ToldPair, says: str) -> None:
+def test_a_wrong_row_of_the_csv_is_named(long: str, says: str) -> None:
     with pytest.raises(UsageError, match=f"row 1 .*{says}"):
-        pair_as_told([frame("a.dng", 1)], [row])
+        pair_as_told([frame("a.dng", 1)], [ToldPair(short="a.dng", long=long, scene_id="s")])
 
 
 def test_a_csv_without_the_columns_says_which(tmp_path) -> None:
@@ -163,3 +164,40 @@ def test_a_csv_without_the_columns_says_which(tmp_path) -> None:
     table.write_text("dark,bright\na,b\n")
     with pytest.raises(UsageError, match="short,long"):
         read_told_pairs(table)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([("a", "b", "A"), ("a", "b", "B")], "'a.dng' stands in scene A too"),
+        ([("a", "b", "A"), ("a", "b", "A")], "stands there twice"),
+        ([("a", "b", "A"), ("c", "d", "A")], "scene A has two long frames"),
+    ],
+)
+def test_a_csv_cannot_put_a_frame_on_both_sides_of_a_split(rows: list[tuple[str, str, str]], says: str) -> None:
+    told = [ToldPair(short=f"{short}.dng", long=f"{long}.dng", scene_id=scene) for short, long, scene in rows]
+    with pytest.raises(UsageError, match=says):
+        pair_as_told([frame(f"{name}.dng", 1) for name in "abcd"], told)
+
+
+@pytest.mark.parametrize("line", ["a.dng", "a.dng,", ","])
+def test_a_line_of_the_csv_that_lacks_a_frame_is_named(tmp_path, line: str) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"short,long\nx.dng,y.dng\n{line}\n")
+    with pytest.raises(UsageError, match=r"line 3 of .* has no"):
+        read_told_pairs(table)
+
+
+def test_folders_of_like_names_are_different_scenes() -> None:
+    names = ("00001_00_0.1s.dng", "00001_00_10s.dng")
+    captures = [
+        frame(f"{folder}/{name}", s) for folder in ("a/b", "a-b") for name, s in zip(names, (1, 10), strict=True)
+    ]
+    found = pair(captures)
+    assert len({row.scene_id for row in found.pairs}) == 2
+    assert len({row.pair_id for row in found.pairs}) == 2
+
+
+def test_any_gap_in_seconds_will_do() -> None:
+    captures = [frame("a.dng", 1, 0), frame("b.dng", 10, 1e6)]
+    assert len(pair(captures, scene_gap_s=1e300).pairs) == 1

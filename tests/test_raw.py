@@ -1,5 +1,7 @@
 """Mosaic and sensor facts of a raw, on small written DNGs and on the real files that taught each lesson."""
 
+import struct
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -275,7 +277,9 @@ def test_rendering_an_undecodable_file_gives_the_reader_s_reason(tmp_path):
 
 def test_a_truncated_file_keeps_the_first_error_not_the_later_out_of_order(portrait):
     portrait.write_bytes(portrait.read_bytes()[:12000])
-    with pytest.raises(UnreadableRawError, match=r"p\.dng cannot be decoded.*Input/output error.*copy it again"):
+    with pytest.raises(
+        UnreadableRawError, match=r"p\.dng cannot be decoded: the file ends early: .*Input/output error.*copy it"
+    ):
         raw.read(portrait)
 
 
@@ -319,6 +323,19 @@ def test_sensor_tags_of_damaged_and_foreign_files_are_none(portrait, tmp_path):
         sensor_tags(path)
     path.write_bytes(b"")
     assert sensor_tags(path) is None
+
+
+def test_a_length_beyond_the_end_of_the_file_takes_no_memory(tmp_path):
+    path = bare_dng(tmp_path / "a.dng", noise(), "RGGB", tiff.rationals(BLACK, [Fraction(500)] * 4))
+    content = path.read_bytes()
+    at = content.index(struct.pack("<HHI", BLACK, 5, 4))
+    path.write_bytes(content[: at + 4] + b"\xff" * 4 + content[at + 8 :])
+    tracemalloc.start()
+    tags = sensor_tags(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert tags is None
+    assert peak < 2**20
 
 
 # Real files.

@@ -233,7 +233,7 @@ def test_every_limit_belongs_to_a_rule():
         ({"ratio": 3}, "no limit is called 'ratio'; there are damaged_row_share"),
         ({"few_pairs": "many"}, "limit few_pairs cannot be 'many'"),
         ({"few_pairs": -1}, "limit few_pairs cannot be -1"),
-        ({"exposure_ratio_low": 400}, "exposure_ratio_low is above exposure_ratio_high"),
+        ({"exposure_ratio_low": 500}, "^exposure_ratio_low 500 is above exposure_ratio_high 300$"),
     ],
 )
 def test_a_wrong_limit_says_what_is_allowed(values, message):

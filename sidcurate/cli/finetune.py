@@ -76,11 +76,15 @@ def command(
 
     if resume and init:
         raise UsageError("--resume goes on with the weights of the run: leave --init out")
+    if name is not None:
+        _require_plain(name)
     manifest = manifests.load(manifests.find(manifests_root, device))
     how = recipe.load(recipe_name)
     run_dir = runs_root / device / (name or Path(recipe_name).stem)
     chosen = runs.choose(manifest)
     runs.require_free(run_dir, resume)
+    if init:
+        finetune.initial_network(how, init)  # Before hours of decoding, not after them.
     _say_what_is_used(chosen, init, resume)
     if dry_run:
         _say_what_would_be_written(manifest, how, chosen, run_dir, store_dir)
@@ -101,6 +105,13 @@ def command(
     click.echo(run_dir)
 
 
+def _require_plain(name: str) -> None:
+    from sidcurate.errors import UsageError
+
+    if name in {"", ".."} or Path(name).name != name:
+        raise UsageError(f"--name {name!r} is not the name of one folder: give a name without '/', such as night-2")
+
+
 def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None:
     say(f"training on {len(chosen.train)} pairs, validation on {len(chosen.val)}")
     if chosen.left_out:
@@ -116,12 +127,12 @@ def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None
 def _say_what_would_be_written(
     manifest: "Manifest", recipe: "Recipe", chosen: "Chosen", run_dir: Path, store_dir: Path
 ) -> None:
-    from sidcurate import manifests
+    from sidcurate import source
     from sidtrain import store
 
     captures = {capture.path: capture for capture in manifest.captures}
     settings = store.StoreSettings(adjust_maximum_thr=recipe.adjust_maximum_thr)
-    root = manifests.raw_root(manifest.directory)
+    root = source.raw_root(manifest.directory)
     missing = store.missing_bytes([*chosen.train, *chosen.val], captures, root, store_dir, settings)
     steps = recipe.steps(len({pair.scene_id for pair in chosen.train}))
     say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {steps} steps in {run_dir}")

@@ -18,6 +18,7 @@ from sidcurate.cli.options import (
     scene_gap_option,
 )
 from sidcurate.errors import UsageError
+from sidcurate.scan import NOT_TEXT
 
 if TYPE_CHECKING:
     from sidcurate.ingest import Ingested
@@ -71,6 +72,8 @@ def command(
     from sidcurate.ingest import ingest
 
     directory = manifests_root / _slug(device or folder.resolve().name)
+    if directory.resolve().is_relative_to(folder.resolve()):
+        raise UsageError(f"{manifests_root} lies in {folder}, where nothing is written: name another with --manifests")
     with progress() as report:
         result = ingest(
             folder,
@@ -104,7 +107,7 @@ def _say_what_is_next(directory: Path, *, dry_run: bool) -> None:
 
 
 def _slug(name: str) -> str:
-    slug = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._")
+    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
     if not slug:
         raise UsageError(f"no device name can be made of {name!r}; give one with --device, such as --device canon90d")
     return slug
@@ -114,6 +117,10 @@ def _summary(result: "Ingested") -> Iterator[str]:
     captures, scan = result.captures, result.scan
     skipped = f"{scan.side_cars} side-cars and {scan.others.total()} other files skipped"
     yield f"{len(captures)} raws, {result.read} of them read now; {skipped}"
+    if result.gone:
+        yield f"  {result.gone} raws of the last ingest are not there any more: is a card or a disk missing?"
+    if NOT_TEXT in scan.others:
+        yield f"  {scan.others[NOT_TEXT]} files have {NOT_TEXT}, and no row: rename them and ingest again"
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)

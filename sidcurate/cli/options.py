@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from sidcurate.ingest import PairingRules
+    from sidcurate.source import PairingRules
 
 
 def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[int, int]:
@@ -67,13 +67,13 @@ scene_gap_option = click.option(
 
 def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "PairingRules | None":
     """Return the pairing that the options ask for; None when they ask for nothing."""
-    from sidcurate.ingest import PairingRules
-    from sidcurate.pairing import DEFAULT_SCENE_GAP_S, read_told_pairs
+    from sidcurate.pairing import read_told_pairs
+    from sidcurate.source import DEFAULT_SCENE_GAP_S, PairingRules
 
     if pairs_csv is None and scene_gap_s is None:
         return None
-    told = read_told_pairs(pairs_csv) if pairs_csv else None
-    return PairingRules(DEFAULT_SCENE_GAP_S if scene_gap_s is None else scene_gap_s, told)
+    told = tuple(read_told_pairs(pairs_csv)) if pairs_csv else None
+    return PairingRules(scene_gap_s=DEFAULT_SCENE_GAP_S if scene_gap_s is None else scene_gap_s, told=told)
 
 
 def require_train_extra() -> None:

@@ -134,8 +134,9 @@ class Limits(BaseModel):
 
     @model_validator(mode="after")
     def _range_has_an_inside(self) -> Self:
-        if self.exposure_ratio_low > self.exposure_ratio_high:
-            raise ValueError("exposure_ratio_low is above exposure_ratio_high")
+        low, high = self.exposure_ratio_low, self.exposure_ratio_high
+        if low > high:
+            raise ValueError(f"exposure_ratio_low {low:g} is above exposure_ratio_high {high:g}")
         return self
 
     @classmethod
@@ -152,5 +153,7 @@ class Limits(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])) or "limits"
-            raise UsageError(f"limit {name} cannot be {first['input']!r}: {first['msg']}") from error
+            said = first["msg"].removeprefix("Value error, ")
+            if first["loc"]:
+                said = f"limit {first['loc'][0]} cannot be {first['input']!r}: {said}"
+            raise UsageError(said) from error

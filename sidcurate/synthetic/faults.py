@@ -310,7 +310,7 @@ def other_scene(shot: Shot, strength: float, rng: np.random.Generator) -> Shot:
     return _light(shot, other_scene=True)
 
 
-@_fault("PAIR224", "long", Strength(2, 0.1, 20, "px of Gaussian blur"))
+@_fault("PAIR224", "long", Strength(4, 0.1, 20, "px of Gaussian blur"))
 def defocused(shot: Shot, sigma_px: float, rng: np.random.Generator) -> Shot:
     """The focus is off."""
     return _light(shot, blur_px=sigma_px)

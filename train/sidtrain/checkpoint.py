@@ -91,6 +91,8 @@ def load(path: Path) -> tuple[Unet, Sidecar]:
         IntegrityError: the weights are not those that the side-car describes.
     """
     weights = weights_path(path)
+    if not weights.exists() and not weights.with_suffix(".json").exists():
+        raise UsageError(f"no such checkpoint: {path}; give the folder of a run of `sidcurate finetune`")
     sidecar = _read_sidecar(weights)
     staged = _staged(weights, sidecar.sha256)
     if staged.exists():
@@ -153,8 +155,16 @@ def _read_sidecar(weights: Path) -> Sidecar:
         text = path.read_text(encoding="utf-8")
         _refuse_foreign(path, TypeAdapter(dict[str, Any]).validate_json(text))
         return Sidecar.model_validate_json(text)
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is no side-car of a checkpoint: {error}") from error
+    except UnicodeDecodeError as error:
+        raise _broken_sidecar(path, str(error)) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        fault = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg'].removeprefix('Value error, ')}"
+        raise _broken_sidecar(path, fault) from error
+
+
+def _broken_sidecar(path: Path, fault: str) -> UsageError:
+    return UsageError(f"{path} is no side-car of a checkpoint: {fault}; restore it from a copy, or train again")
 
 
 def _refuse_foreign(path: Path, content: Mapping[str, Any]) -> None:

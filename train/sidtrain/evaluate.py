@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 
-from sidcurate import manifests, verdicts
+from sidcurate import source, verdicts
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
@@ -77,7 +77,7 @@ def evaluate(
     model, sidecar = checkpoint.load(checkpoint_path)
     unseen = choose(manifest, sidecar, split)
     raws = Raws(
-        root=manifests.raw_root(manifest.directory),
+        root=source.raw_root(manifest.directory),
         captures={capture.path: capture for capture in manifest.captures},
         recipe=sidecar.recipe,
     )

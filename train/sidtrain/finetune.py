@@ -19,7 +19,7 @@ from jaxtyping import Float32
 from PIL import Image
 from torch.nn import functional
 
-from sidcurate import manifests
+from sidcurate import source
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidtrain import checkpoint, patches, runs, store
@@ -156,7 +156,7 @@ def _load(
     """Decode what the store misses and group it by scene."""
     captures = {capture.path: capture for capture in manifest.captures}
     settings = StoreSettings(adjust_maximum_thr=recipe.adjust_maximum_thr)
-    root = manifests.raw_root(manifest.directory)
+    root = source.raw_root(manifest.directory)
     entries = store.build([*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs, on_store)
     train = patches.by_scene(entries[: len(chosen.train)], recipe)
     val = patches.by_scene(entries[len(chosen.train) :], recipe)
