@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import small_session
 
-from sidcurate import raw
+from sidcurate import raw, source
 from sidcurate.cfa import crop_to_rggb
 from sidcurate.manifests import Manifest
 from sidcurate.synthetic.dng import DngTags, write_dng
