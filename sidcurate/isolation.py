@@ -89,7 +89,7 @@ def _outcome(future: Future[Result], timeout_s: float) -> Result | Failure:
         return Failure(f"the reader crashed ({_exit_in_words(error.exitcode)})")
     except MemoryError:
         return Failure("the reader ran out of the memory that it is allowed")
-    except (SidcurateError, KeyboardInterrupt):
+    except SidcurateError:
         raise
     except Exception as error:  # noqa: BLE001 - foreign files make the readers raise anything; the reason is kept
         return Failure(f"the reader failed ({type(error).__name__}: {error})")

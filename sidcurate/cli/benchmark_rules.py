@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidcurate.cli.console import progress
-from sidcurate.cli.options import jobs_option, size_option
+from sidcurate.cli.options import jobs_option, size_option, table_format_option
 
 if TYPE_CHECKING:
     from sidcurate.benchmark import Outcome
@@ -54,14 +54,7 @@ _CLEAN_COLUMNS = (
 @click.option("--faults", metavar="A,B", default=None, help="Faults to plant.  [default: all]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same table.")
 @jobs_option
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json", "csv", "markdown"]),
-    default="table",
-    show_default=True,
-    help="How to print the result on stdout.",
-)
+@table_format_option
 def command(
     size: tuple[int, int],
     scenes: int,

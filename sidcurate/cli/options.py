@@ -37,6 +37,14 @@ format_option = click.option(
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]"
 )
+table_format_option = click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["table", "json", "csv", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How to print the result on stdout; markdown is for a README.",
+)
 dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be written, and write nothing.")
 size_option = click.option(
     "--size", callback=_size, metavar="HxW", default="768x1024", show_default=True, help="Size of a frame in px."

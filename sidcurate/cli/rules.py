@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sidcurate.cli.options import table_format_option
 from sidcurate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,14 +17,7 @@ COLUMNS = ("code", "name", "severity", "fault", "default limit")
 
 @click.command(short_help="List the rules, or explain one.")
 @click.argument("code", required=False)
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["table", "json", "csv", "markdown"]),
-    default="table",
-    show_default=True,
-    help="How to print the list on stdout.",
-)
+@table_format_option
 def command(code: str | None, output_format: str) -> None:
     """List all rules; with CODE (PAIR201), say what is wrong, why it matters, how it is judged and how to cure it."""
     from sidcurate.rules import RULES
