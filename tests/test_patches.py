@@ -69,7 +69,7 @@ def test_a_patch_equals_the_naive_slice() -> None:
     recipe = Recipe(patch=8, offset_draw="inclusive", augmentation="none")
     drawn = scenes(recipe)
     for number in range(30):
-        patch = patches.draw(drawn, recipe, 8, number)
+        patch = patches.cut(drawn, recipe, 8, number).patch
         top, left, scene = (round(float(value) * 65535) // 2 for value in patch.target[:, 0, 0])
         source = drawn[scene][0]
         assert patch.pair_id == source.pair.pair_id
@@ -87,7 +87,7 @@ def test_input_and_target_are_turned_alike() -> None:
     recipe = Recipe(patch=8, offset_draw="inclusive", amplification_cap=1.0)
     turns = set()
     for number in range(60):
-        patch = patches.draw([[marked]], recipe, 8, number)
+        patch = patches.cut([[marked]], recipe, 8, number).patch
         row, column = np.rint(patch.input[:2] * WHITE[:2, None, None])
         target_row, target_column = np.rint(patch.target[:2] * 65535) // 2
         assert np.array_equal(row, target_row[::2, ::2])
@@ -104,18 +104,18 @@ def test_each_flip_happens_half_of_the_time() -> None:
 
 
 def draws(drawn: list[list[Entry]], recipe: Recipe, side: int, count: int) -> list[patches.Patch]:
-    return [patches.draw(drawn, recipe, side, number) for number in range(count)]
+    return [patches.cut(drawn, recipe, side, number).patch for number in range(count)]
 
 
 def test_a_patch_depends_on_seed_and_number_alone() -> None:
     recipe = Recipe(patch=8, seed=3)
     drawn = scenes(recipe)
-    first = patches.draw(drawn, recipe, 8, 17)
+    first = patches.cut(drawn, recipe, 8, 17).patch
     draws(drawn, recipe, 8, 5)
-    again = patches.draw(drawn, recipe, 8, 17)
+    again = patches.cut(drawn, recipe, 8, 17).patch
     assert np.array_equal(first.input, again.input)
     assert np.array_equal(first.target, again.target)
-    other = patches.draw(drawn, Recipe(patch=8, seed=4), 8, 17)
+    other = patches.cut(drawn, Recipe(patch=8, seed=4), 8, 17).patch
     assert not np.array_equal(first.target, other.target)
 
 

@@ -109,7 +109,9 @@ def _train(
     with _held_interrupt() as interrupt:
         while position.step < steps and not interrupt.is_set():
             first = position.step * recipe.batch
-            batch = [patches.draw(scenes.train, recipe, scenes.side, first + place) for place in range(recipe.batch)]
+            batch = [
+                patches.cut(scenes.train, recipe, scenes.side, first + place).patch for place in range(recipe.batch)
+            ]
             rate = recipe.rate(position.step, len(scenes.train))
             loss = _step(model, optimizer, recipe.loss, rate, batch)
             if not math.isfinite(loss):

@@ -20,6 +20,32 @@ _ORDER, _PATCH = 0, 1
 
 
 @dataclass(frozen=True)
+class Cut:
+    """One aligned pair of windows of the store, turned but not yet converted: to take it costs its own bytes only.
+
+    Attributes:
+        planes: packed short in DN, a view.
+        target: rendering of the long frame in 16 bit, a view.
+        black: DN that becomes 0, by plane.
+        scale: what a DN above black is multiplied by, by plane: amplification / (white - black).
+        clip: upper limit of the product.
+        pair_id: where it comes from.
+    """
+
+    planes: UInt16[np.ndarray, "4 p p"]
+    target: UInt16[np.ndarray, "3 p2 p2"]
+    black: Float32[np.ndarray, "4"]
+    scale: Float32[np.ndarray, "4"]
+    clip: float
+    pair_id: str
+
+    @property
+    def patch(self) -> "Patch":
+        """The same in single precision, as the network takes it."""
+        return Patch(_scaled(self.planes, self.black, self.scale, self.clip), unit_target(self.target), self.pair_id)
+
+
+@dataclass(frozen=True)
 class Patch:
     """One aligned pair of patches, and where it comes from."""
 
@@ -55,11 +81,7 @@ def network_input(
         amplification: factor after the levels.
         clip: upper limit; the lower one, 0, is applied before the amplification.
     """
-    x = planes.astype(np.float32)
-    x -= black[:, None, None]
-    np.maximum(x, 0, out=x)
-    x *= (np.float32(amplification) / (white - black))[:, None, None]
-    return np.minimum(x, np.float32(clip), out=x)
+    return _scaled(planes, black, np.float32(amplification) / (white - black), clip)
 
 
 def frame_input(entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "4 h w"]:
@@ -107,8 +129,8 @@ def patch_side(entries: Sequence[Entry], recipe: Recipe) -> int:
     return side
 
 
-def draw(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: int) -> Patch:
-    """Return the patch of a number, counted from 0 over the whole training.
+def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: int) -> Cut:
+    """Return the windows of a number, counted from 0 over the whole training.
 
     An epoch visits each scene once in a new order, with one random short of the scene, as SID does.
 
@@ -131,10 +153,12 @@ def draw(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: i
     if recipe.augmentation == "sid":
         flips = random.random(3) < 0.5
         planes, target = _flipped(planes, flips), _flipped(target, flips)
-    amplification = amplification_ratio(entry.pair, recipe)
-    return Patch(
-        input=network_input(planes, entry.black, entry.white, amplification, recipe.input_clip),
-        target=unit_target(target),
+    return Cut(
+        planes=planes,
+        target=target,
+        black=entry.black,
+        scale=np.float32(amplification_ratio(entry.pair, recipe)) / (entry.white - entry.black),
+        clip=recipe.input_clip,
         pair_id=entry.pair.pair_id,
     )
 
@@ -142,6 +166,16 @@ def draw(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: i
 def unit_target(target: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Return a 16-bit rendering in 0..1, contiguous."""
     return np.ascontiguousarray(target, np.float32) / np.float32(65535)
+
+
+def _scaled(
+    planes: UInt16[np.ndarray, "4 h w"], black: Float32[np.ndarray, "4"], scale: Float32[np.ndarray, "4"], clip: float
+) -> Float32[np.ndarray, "4 h w"]:
+    x = planes.astype(np.float32)
+    x -= black[:, None, None]
+    np.maximum(x, 0, out=x)
+    x *= scale[:, None, None]
+    return np.minimum(x, np.float32(clip), out=x)
 
 
 def _flipped(image: Shaped[np.ndarray, "c h w"], flips: Shaped[np.ndarray, "3"]) -> Shaped[np.ndarray, "c H W"]:
