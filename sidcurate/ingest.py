@@ -17,6 +17,7 @@ from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.sensor import Sensor
 from sidcurate.source import PairingRules, Source
+from sidcurate.times import Times, check_times, with_time
 
 # A row is read again when the reader has changed, even if its file has not.
 READER_VERSION = 2
@@ -53,6 +54,7 @@ def ingest(
     directory: Path,
     *,
     rules: PairingRules | None = None,
+    times: Times | None = None,
     jobs: int | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     dry_run: bool = False,
@@ -63,6 +65,7 @@ def ingest(
         root: folder of the raws, searched with all folders below it.
         directory: folder of the manifest; its name is the device.
         rules: how to pair; by default as the last time.
+        times: exposure times to put in the place of the headers'; by default as the last time.
         jobs: worker processes; one a core by default.
         progress: called with the stage in words, the count done in it and the count to do.
         dry_run: read everything, write nothing; what only traces tell stays unknown.
@@ -75,7 +78,9 @@ def ingest(
     last = source.read(directory)
     _check_same_root(last, root.resolve(), directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    captures = _unchanged(last, before.captures if before else (), found.raws, directory)
+    check_times(times or {}, {file.path for file in found.raws})
+    times = last.times if times is None else times
+    captures = _unchanged(last, before.captures if before else (), found.raws, directory, times)
     fresh = [file for file in found.raws if file.path not in captures]
     keep = None if dry_run else directory
     rules = rules or last.pairing
@@ -85,13 +90,13 @@ def ingest(
         for done, capture in enumerate(read_captures(root, fresh, directory.name, workers, keep), start=1):
             captures[capture.path] = capture
             progress("reading raws", done, len(fresh))
-        rows = [captures[file.path] for file in found.raws]
+        rows = [with_time(captures[file.path], times) for file in found.raws]
         paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
         manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired})
-        source.write(directory, _source(root, found.raws, rules))
+        source.write(directory, _source(root, found.raws, rules, times))
     gone = {row.path for row in before.captures} - {row.path for row in rows} if before else ()
     return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))
 
@@ -217,11 +222,17 @@ def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
     return {**facts, **vars(measured)}
 
 
-def _unchanged(last: Source, rows: Sequence[Capture], files: Sequence[RawFile], directory: Path) -> dict[str, Capture]:
-    """Return the rows that still hold: same reader, size and time. A row without a hash was never read through."""
+def _unchanged(
+    last: Source, rows: Sequence[Capture], files: Sequence[RawFile], directory: Path, times: Times
+) -> dict[str, Capture]:
+    """Return the rows that still hold: same reader, size and time.
+
+    A row without a hash was never read through, one with an exposure time that nobody gives any more has lost its own.
+    """
     if _is_stale(last):
         return {}
-    by_path = {row.path: row for row in rows if row.sha256 and _trace_is_kept(row, directory)}
+    whole = (row for row in rows if row.sha256 and (row.exposure_source != "override" or row.path in times))
+    by_path = {row.path: row for row in whole if _trace_is_kept(row, directory)}
     return {
         file.path: by_path[file.path]
         for file in files
@@ -238,9 +249,9 @@ def _is_stale(last: Source) -> bool:
     return last.reader != _reader()
 
 
-def _source(root: Path, files: Sequence[RawFile], rules: PairingRules) -> Source:
+def _source(root: Path, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:
     seen = {file.path: (file.size_bytes, file.mtime_ns) for file in files}
-    return Source(root=str(root.resolve()), reader=_reader(), pairing=rules, seen=seen)
+    return Source(root=str(root.resolve()), reader=_reader(), pairing=rules, times=dict(times), seen=seen)
 
 
 def _reader() -> str:

@@ -3,6 +3,7 @@
 It is a pointer that belongs to one machine, not data: no sum covers it, and a person edits it when the raws move.
 """
 
+from fractions import Fraction
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -34,13 +35,18 @@ class PairingRules(BaseModel):
 
 
 class Source(BaseModel):
-    """The content of the file; `seen` is size and modification time (ns) by path, `reader` what read them."""
+    """The content of the file.
+
+    `times` are exposure times that a person gave, `seen` is size and modification time (ns), both by path; `reader` is
+    what read the files.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     root: str | None = None
     reader: str | None = None
     pairing: PairingRules = PairingRules()
+    times: dict[str, Fraction] = Field(default_factory=dict)
     seen: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -107,6 +108,45 @@ def test_a_scene_keeps_its_part_when_others_are_added(session: Path, tmp_path: P
     after = {row.scene_id: row.split for row in ingest(session, directory, jobs=1).pairs}
     assert {name: after[name] for name in before} == before
     assert len(after) == 3
+
+
+def test_told_exposure_times_replace_the_headers_until_they_are_forgotten(session: Path, tmp_path: Path) -> None:
+    told = tmp_path / "times.csv"
+    told.write_text("path,exposure_time_s\nIMG_0000.dng,1/25\n")
+    options = ("ingest", session, "--manifests", tmp_path / "m", "--jobs", "1")
+
+    def short(*more: object) -> tuple[object, ...]:
+        assert run(*options, *more).exit_code == 0
+        manifest = manifests.load(tmp_path / "m/my-camera")
+        row = manifest.captures[0]
+        return row.exposure_num, row.exposure_den, row.exposure_source, manifest.pairs[0].exposure_ratio
+
+    assert short() == (1, 10, "exif", 100)
+    before = sums(tmp_path / "m/my-camera")
+    assert short("--times", told) == (1, 25, "override", 250)
+    assert short() == (1, 25, "override", 250), "kept, as the pairing is"
+    assert short("--no-times") == (1, 10, "exif", 100)
+    assert sums(tmp_path / "m/my-camera") == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("IMG_0000.dng,0", "line 2 of .*'0' is no exposure time"),
+        ("IMG_0000.dng,1/0", "is no exposure time"),
+        ("IMG_0000.dng,soon", "is no exposure time"),
+        ("IMG_0000.dng,1e-30", "is no exposure time"),
+        ("IMG_0000.dng,1/25\nIMG_0000.dng,1/30", "line 3 of .*stands there twice"),
+        ("../IMG_0000.dng,1/25", "no raw of this folder"),
+    ],
+)
+def test_exposure_times_that_cannot_be_are_refused(session: Path, tmp_path: Path, rows: str, reason: str) -> None:
+    told = tmp_path / "times.csv"
+    told.write_text(f"path,exposure_time_s\n{rows}\n")
+    result = run("ingest", session, "--manifests", tmp_path / "m", "--times", told)
+    assert result.exit_code == 2
+    assert re.search(reason, result.stderr)
+    assert not (tmp_path / "m").exists()
 
 
 def test_one_bad_file_costs_one_row_with_the_reason(session: Path, tmp_path: Path) -> None:

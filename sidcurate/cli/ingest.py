@@ -41,6 +41,14 @@ _LINES_SHOWN = 30
 @manifests_option
 @pairs_option
 @scene_gap_option
+@click.option(
+    "--times",
+    "times_csv",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    default=None,
+    help="CSV with path,exposure_time_s: the real times of raws whose headers are wrong.  [default: as the last time]",
+)
+@click.option("--no-times", is_flag=True, help="Forget kept exposure times: take those of the headers again.")
 @jobs_option
 @dry_run_option
 @click.pass_context
@@ -52,6 +60,8 @@ def command(
     manifests_root: Path,
     pairs_csv: Path | None,
     scene_gap_s: float | None,
+    times_csv: Path | None,
+    no_times: bool,
     jobs: int | None,
     dry_run: bool,
 ) -> None:
@@ -61,15 +71,18 @@ def command(
     made of what SID's lists say, without a raw; ingest the folder of the raws later, and the scenes keep their split.
     """
     if sid_lists:
-        if folder or pairs_csv or scene_gap_s is not None or jobs:
+        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs:
             raise UsageError(
-                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap and --jobs out"
+                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times and --jobs out"
             )
         _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
         return
+    if times_csv and no_times:
+        raise UsageError("--times gives exposure times, --no-times forgets them: leave one of them out")
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
     from sidcurate.ingest import ingest
+    from sidcurate.times import read_times
 
     directory = manifests_root / _slug(device or folder.resolve().name)
     if directory.resolve().is_relative_to(folder.resolve()):
@@ -79,6 +92,7 @@ def command(
             folder,
             directory,
             rules=pairing_rules(pairs_csv, scene_gap_s),
+            times=read_times(times_csv) if times_csv else {} if no_times else None,
             jobs=jobs,
             progress=report,
             dry_run=dry_run,

@@ -137,7 +137,8 @@ def reader_disagreement(view: CaptureView, limits: Limits) -> Answers:
 
     Why: the ratio of a pair is computed from these numbers, so one of the two readers would make it wrong.
     How: the value in use is compared with LibRaw's own reading, as larger / smaller - 1. Readers that are both right
-    still differ by 1.5 % (nominal against real shutter time). What LibRaw alone knows is not compared.
+    still differ by 1.5 % (nominal against real shutter time). What LibRaw alone knows is not compared,
+    nor what a person has set.
     Cure: look at the header with a third tool. If the value in use is wrong, please report the camera.
     """
     readings = list(_readings(view.capture))
@@ -163,7 +164,7 @@ def _readings(capture: Capture) -> Iterator[tuple[str, float, float, str]]:
         ("f-number", capture.f_number, capture.f_number_source, capture.libraw_f_number, ""),
     )
     for what, used, source, second, unit in rows:
-        if used and second and source != "libraw":
+        if used and second and source not in ("libraw", "override"):
             yield what, used, second, unit
 
 
@@ -229,6 +230,9 @@ def exposure_contradicts_name(view: CaptureView, limits: Limits) -> Answers:
     Cure: rename the file after its header, or find out which frame it really is.
     """
     capture, named = view.capture, view.capture.name_exposure_time_s
+    if capture.exposure_source == "override":
+        yield Skip("the time in use was set by hand")
+        return
     if capture.exposure_time_s is None or named is None or capture.exposure_source == "name":
         yield Skip("the name states no exposure time besides the one in use")
         return

@@ -75,7 +75,7 @@ def light_contradicts_exposure(view: PairView, limits: Limits) -> Answers:
     How: light of long over light of short, fitted over the whole frame after aligning, against t·ISO/N² of the two
     headers (ISO and N count as equal where a header does not tell them).
     Cure: look for auto ISO, a hidden gain, an ND filter, aperture drift or an edited exposure time; shoot again with
-    everything fixed by hand.
+    everything fixed by hand. Where only the header is wrong, set the real times: `sidcurate ingest --times`.
     """
     measured = Measured.of(view.pair.measured_ratio, view.pair.measured_ratio_se)
     promised = _promised_ratio(view.short, view.long)
@@ -88,7 +88,8 @@ def light_contradicts_exposure(view: PairView, limits: Limits) -> Answers:
     yield Draft(
         f"the settings promise {promised:.4g}×, the light says {measured}×, allowed {low:.4g}-{high:.4g}×: the short "
         f"frame is {_off(measured.value / promised)} than its settings say. Auto ISO, an ND filter, an edited "
-        "exposure time? Fix every setting by hand and shoot the pair again",
+        "exposure time? Fix every setting by hand and shoot the pair again; or, if only the header is wrong, set "
+        "the real times with `sidcurate ingest --times`",
         measured=measured.value,
         limit_low=low,
         limit_high=high,
