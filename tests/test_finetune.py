@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,9 @@ from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, finetune, runs
+from sidtrain import checkpoint, finetune, patches, runs, store
 from sidtrain.recipe import Recipe
+from sidtrain.store import StoreSettings
 
 TINY = Recipe(
     width=2,
@@ -94,6 +96,46 @@ def test_a_picture_shows_short_output_and_target_side_by_side(session: Path, tmp
     assert names == ["val-00002_00-0000003.png", "val-00002_00-0000006.png"]
     with Image.open(tmp_path / "run" / "pictures" / names[0]) as picture:
         assert picture.size == (3 * 64, 48)
+
+
+LOSSES: dict[str, Callable[[np.ndarray], float]] = {
+    "l1": lambda error: float(np.abs(error).mean()),
+    "l2": lambda error: float((error**2).mean()),
+    "l2_half_sum": lambda error: float(np.mean([(patch**2).sum() / 2 for patch in error])),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_loss_is_the_one_of_the_recipe(session: Path, tmp_path: Path, loss: str) -> None:
+    """Of the first step, whose weights and patches can be made again here."""
+    recipe = TINY.model_copy(update={"loss": loss, "duration": 1})
+    train(session, tmp_path / "run", recipe)
+    logged = next(line["train_loss"] for line in runs.read_log(tmp_path / "run") if "train_loss" in line)
+    entries = store.build(
+        [pair for pair in manifest(session).pairs if pair.split == "train"],
+        {capture.path: capture for capture in manifest(session).captures},
+        session / "raws",
+        session / "store",
+        StoreSettings(recipe.adjust_maximum_thr),
+    )
+    batch = [patches.cut(patches.by_scene(entries, recipe), recipe, 8, number).patch for number in (0, 1)]
+    with torch.no_grad():
+        output = finetune.initial_network(recipe, None)[0](torch.from_numpy(np.stack([patch.input for patch in batch])))
+    error = output.numpy().astype(np.float64) - np.stack([patch.target for patch in batch])
+    assert logged == pytest.approx(LOSSES[loss](error), rel=1e-5)
+
+
+def test_patches_of_several_sides_are_trained_on_and_resumed_exactly(session: Path, tmp_path: Path) -> None:
+    recipe = TINY.model_copy(update={"patch": (1, 3, 8)})
+
+    def interrupt(step: int, steps: int, loss: float) -> None:
+        if step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    train(session, tmp_path / "whole", recipe)
+    train(session, tmp_path / "parts", recipe, on_step=interrupt)
+    train(session, tmp_path / "parts", recipe, resume=True)
+    assert same(tmp_path / "whole", tmp_path / "parts")
 
 
 def test_the_same_recipe_gives_the_same_weights(session: Path, tmp_path: Path) -> None:

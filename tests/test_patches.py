@@ -148,19 +148,32 @@ def test_the_offset_draw_reaches_the_edge_only_when_inclusive(draw: str, last: i
 
 def test_a_patch_larger_than_the_frame_names_both_sizes() -> None:
     with pytest.raises(UsageError, match=r'512x512.*20x24.*patch = "fit"'):
-        patches.patch_side([entry()], Recipe())
+        patches.patch_sides([entry()], Recipe())
 
 
 def test_sids_draw_needs_a_frame_larger_than_the_patch() -> None:
     with pytest.raises(UsageError, match=r"sid-exclusive.*at most 19"):
-        patches.patch_side([entry()], Recipe(patch=20))
-    assert patches.patch_side([entry()], Recipe(patch=20, offset_draw="inclusive")) == 20
+        patches.patch_sides([entry()], Recipe(patch=20))
+    assert patches.patch_sides([entry()], Recipe(patch=20, offset_draw="inclusive")) == (20,)
 
 
 def test_fit_is_the_largest_square_of_the_smallest_frame() -> None:
     entries = [entry(size=(20, 24)), entry(size=(30, 18))]
-    assert patches.patch_side(entries, Recipe(patch="fit", offset_draw="inclusive")) == 18
-    assert patches.patch_side(entries, Recipe(patch="fit")) == 17
+    assert patches.patch_sides(entries, Recipe(patch="fit", offset_draw="inclusive")) == (18,)
+    assert patches.patch_sides(entries, Recipe(patch="fit")) == (17,)
+
+
+def test_the_largest_of_several_sides_must_fit() -> None:
+    with pytest.raises(UsageError, match=r"32x32.*at most 19"):
+        patches.patch_sides([entry()], Recipe(patch=(8, 32, 16)))
+
+
+def test_each_step_draws_its_side_from_seed_and_step_alone() -> None:
+    sides = patches.patch_sides([entry()], Recipe(patch=(1, 8, 16)))
+    drawn = [patches.side_at(sides, Recipe(), step) for step in range(300)]
+    assert drawn[::-1] == [patches.side_at(sides, Recipe(), step) for step in reversed(range(300))]
+    assert all(80 < drawn.count(side) < 120 for side in (1, 8, 16))
+    assert drawn != [patches.side_at(sides, Recipe(seed=1), step) for step in range(300)]
 
 
 def test_the_central_crop_is_aligned_and_never_larger_than_the_frame() -> None:

@@ -52,6 +52,13 @@ def test_a_file_overrides_single_fields(tmp_path: Path) -> None:
     assert recipe.load(path) == Recipe(patch="fit", width=8)
 
 
+def test_a_patch_is_a_number_a_set_or_what_fits(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    for text, sides in (("64", (64,)), ("[1, 2, 4]", (1, 2, 4)), ('"fit"', ())):
+        path.write_text(f"patch = {text}\n")
+        assert recipe.load(path).sides == sides
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -62,6 +69,12 @@ def test_a_file_overrides_single_fields(tmp_path: Path) -> None:
         ("width = 32.5", "width"),
         ("batch = 0", "batch"),
         ('loss = "l3"', "loss"),
+        ("patch = []", "patch"),
+        ("patch = [64, 0]", "patch"),
+        ("patch = [64, 32.5]", "patch"),
+        ('architecture = "a12"', "a12.*sid.*a10"),
+        ('architecture = "xtrans"', "no Bayer mosaic"),
+        ("levels = 0", "levels"),
         ("schedule = []", "must start at 0"),
         ("schedule = [[5, 1e-4]]", "must start at 0"),
         ("schedule = [[0, 1e-4], [9, 1e-5], [3, 1e-6]]", "rise"),

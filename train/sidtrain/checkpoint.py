@@ -20,11 +20,12 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import Paths, described
+from sidtrain.architectures import Architecture
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Architecture, Unet, build
+from sidtrain.unet import Unet, build
 
 WEIGHTS = "model.safetensors"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CFA_KIND, PACKING = "bayer", "by-phase"
 LEVELS = "declared black and white of each frame, by plane"
 SCRATCH = "scratch"
@@ -170,12 +171,8 @@ def _broken_sidecar(path: Path, fault: str) -> UsageError:
 def _refuse_foreign(path: Path, content: Mapping[str, Any]) -> None:
     """Refuse, with the reason, a checkpoint whose input this program does not make."""
     expected = {"format_version": FORMAT_VERSION, "cfa_kind": CFA_KIND, "packing": PACKING, "levels": LEVELS}
-    architecture = content.get("architecture")
-    name = architecture.get("name") if isinstance(architecture, dict) else None
-    for field, wanted, found in [
-        *((field, wanted, content.get(field)) for field, wanted in expected.items()),
-        ("architecture", "sid", name),
-    ]:
+    for field, wanted in expected.items():
+        found = content.get(field)
         if found != wanted:
             raise UsageError(
                 f"{path}: its {field} is {found!r}, this program uses {wanted!r}: the picture would be wrong; "

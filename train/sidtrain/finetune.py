@@ -8,7 +8,7 @@ not, bit for bit.
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
 from sidcurate import source
@@ -30,16 +31,20 @@ from sidtrain.runs import Chosen, InitialWeights, Position, Run
 from sidtrain.store import Entry, StoreSettings
 from sidtrain.unet import Unet, architecture_of, build
 
-_LOSSES = {"l1": functional.l1_loss, "l2": functional.mse_loss}
+_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": functional.l1_loss,
+    "l2": functional.mse_loss,
+    "l2_half_sum": lambda output, target: functional.mse_loss(output, target, reduction="sum") / (2 * len(target)),
+}
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """The decoded scenes, one list of shorts each, and the side of a training patch in packed px."""
+    """The decoded scenes, one list of shorts each, and the sides of a training patch in packed px."""
 
     train: list[list[Entry]]
     val: list[list[Entry]]
-    side: int
+    sides: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -108,10 +113,8 @@ def _train(
     steps = recipe.steps(len(scenes.train))
     with _held_interrupt() as interrupt:
         while position.step < steps and not interrupt.is_set():
-            first = position.step * recipe.batch
-            batch = [
-                patches.cut(scenes.train, recipe, scenes.side, first + place).patch for place in range(recipe.batch)
-            ]
+            first, side = position.step * recipe.batch, patches.side_at(scenes.sides, recipe, position.step)
+            batch = [patches.cut(scenes.train, recipe, side, first + place).patch for place in range(recipe.batch)]
             rate = recipe.rate(position.step, len(scenes.train))
             loss = _step(model, optimizer, recipe.loss, rate, batch)
             if not math.isfinite(loss):
@@ -162,7 +165,7 @@ def _load(
     entries = store.build([*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs, on_store)
     train = patches.by_scene(entries[: len(chosen.train)], recipe)
     val = patches.by_scene(entries[len(chosen.train) :], recipe)
-    return Scenes(train, val, patches.patch_side([entry for shorts in train for entry in shorts], recipe))
+    return Scenes(train, val, patches.patch_sides([entry for shorts in train for entry in shorts], recipe))
 
 
 def _step(model: Unet, optimizer: torch.optim.Optimizer, loss: str, rate: float, batch: Sequence[Patch]) -> float:

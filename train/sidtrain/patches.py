@@ -16,7 +16,7 @@ from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 
 # Which of the independent random streams of a seed a number belongs to.
-_ORDER, _PATCH = 0, 1
+_ORDER, _PATCH, _SIDE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -110,23 +110,35 @@ def by_scene(entries: Sequence[Entry], recipe: Recipe) -> list[list[Entry]]:
     return list(scenes.values())
 
 
-def patch_side(entries: Sequence[Entry], recipe: Recipe) -> int:
-    """Return the side of the patch in packed px, after checking that every frame holds it.
+def patch_sides(entries: Sequence[Entry], recipe: Recipe) -> tuple[int, ...]:
+    """Return the sides of a patch in packed px that `side_at` draws from, after checking that every frame holds them.
 
     Raises:
-        UsageError: a frame is smaller than the patch, or, with SID's exclusive draw, not larger.
+        UsageError: a frame is smaller than a patch, or, with SID's exclusive draw, not larger.
     """
     spare = 1 if recipe.offset_draw == "sid-exclusive" else 0
     smallest = min(entries, key=lambda entry: min(entry.planes.shape[1:]))
     height, width = smallest.planes.shape[1:]
     room = min(height, width) - spare
-    side = room if recipe.patch == "fit" else recipe.patch
+    sides = recipe.sides or (room,)
+    side = max(sides)
     if not 0 < side <= room:
         raise UsageError(
             f"{smallest.pair.pair_id}: a patch of {side}x{side} packed px with the {recipe.offset_draw} draw does not "
             f'fit in its frame of {height}x{width} packed px; set patch = "fit" or at most {room} in the recipe'
         )
-    return side
+    return sides
+
+
+def side_at(sides: Sequence[int], recipe: Recipe, step: int) -> int:
+    """Return the side of all patches of a step, counted from 0: patches of one batch have one size.
+
+    Args:
+        sides: what `patch_sides` returned, in packed px.
+        recipe: seed of the draw.
+        step: number of the step.
+    """
+    return sides[int(np.random.default_rng((recipe.seed, _SIDE, step)).integers(len(sides)))]
 
 
 def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: int) -> Cut:
@@ -137,7 +149,7 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
     Args:
         scenes: what `by_scene` returned.
         recipe: seed, draw, augmentation, amplification.
-        side: what `patch_side` returned, in packed px.
+        side: what `side_at` returned for the step, in packed px.
         number: step * batch + place in the batch.
     """
     epoch, place = divmod(number, len(scenes))

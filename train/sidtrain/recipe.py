@@ -7,10 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sidcurate.errors import UsageError
 from sidcurate.schemas import described
+from sidtrain.architectures import BAYER_PLANES, NETWORKS
 
 # A wheel carries the recipes inside the package, a checkout beside it.
 _INSTALLED = Path(__file__).parent / "recipes"
@@ -19,18 +20,23 @@ _FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "re
 Schedule = Annotated[tuple[Annotated[tuple[int, float], Field(strict=False)], ...], Field(strict=False)]
 
 
+Sides = Annotated[tuple[int, ...], Field(strict=False)]
+
+
 class Recipe(BaseModel):
     """How to train: frozen, strict, and written into every checkpoint. An empty recipe is SID's own."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
-    architecture: Literal["sid"] = described("Network, by name: SID's U-Net.", default="sid")
+    architecture: str = described("Network, by its name in `sidtrain.architectures`.", default="sid")
     width: int = described("Channels of the first level; each further level has twice as many.", default=32, ge=1)
-    levels: int = described("Resolutions of the U-Net.", default=5, ge=2)
+    levels: int | None = described("Resolutions; null: as many as the network of that name has.", default=None, ge=1)
     up_bias: bool = described("Bias in the transposed convolutions, as the PyTorch ports have it.", default=True)
 
-    patch: int | Literal["fit"] = described(
-        "Side of the square patch; 'fit' is the largest that every frame holds.", "packed px", default=512
+    patch: int | Literal["fit"] | Sides = described(
+        "Side of the square patch; 'fit' is the largest that every frame holds; of several, each step draws one.",
+        "packed px",
+        default=512,
     )
     offset_draw: Literal["sid-exclusive", "inclusive"] = described(
         "SID's draw never reaches the last row and column of offsets; 'inclusive' does.", default="sid-exclusive"
@@ -53,7 +59,11 @@ class Recipe(BaseModel):
         le=1,
     )
 
-    loss: Literal["l1", "l2"] = described("Mean absolute or mean squared error, on the unclipped output.", default="l1")
+    loss: Literal["l1", "l2", "l2_half_sum"] = described(
+        "Of the unclipped output: mean absolute error, mean squared error, or half the sum of the squared errors of a "
+        "patch, averaged over the batch.",
+        default="l1",
+    )
     unit: Literal["epochs", "steps"] = described("Unit of `duration` and `schedule`.", default="epochs")
     duration: int = described("Length of the training; SID runs epochs 0 to 4000 inclusive.", default=4001, ge=1)
     schedule: Schedule = described(
@@ -69,6 +79,15 @@ class Recipe(BaseModel):
         "Side of the central crop that validation looks at, at most.", "packed px", default=1024, ge=1
     )
 
+    @field_validator("patch", mode="before")
+    @classmethod
+    def _check_patch(cls, patch: object) -> object:
+        sides = patch if isinstance(patch, list | tuple) else [patch]
+        whole = bool(sides) and all(type(side) is int and side >= 1 for side in sides)
+        if patch != "fit" and not whole:
+            raise ValueError(f"must be a side of at least 1 packed px, a list of such sides, or 'fit', it is {patch!r}")
+        return patch
+
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         starts = [start for start, _ in self.schedule]
@@ -76,9 +95,18 @@ class Recipe(BaseModel):
             raise ValueError(f"schedule must start at 0 and rise, it starts at {starts}")
         if any(rate <= 0 for _, rate in self.schedule):
             raise ValueError("schedule has a learning rate that is not positive")
-        if self.patch != "fit" and self.patch < 1:
-            raise ValueError(f"patch must be at least 1 packed px, it is {self.patch}")
+        if self.architecture not in NETWORKS:
+            raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(NETWORKS)}")
+        if NETWORKS[self.architecture].in_planes != BAYER_PLANES:
+            raise ValueError(f"architecture {self.architecture!r} takes no Bayer mosaic, and no other is packed yet")
         return self
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of a patch that a step draws from, in packed px; none when it is the frames that decide."""
+        if self.patch == "fit":
+            return ()
+        return (self.patch,) if isinstance(self.patch, int) else self.patch
 
     def steps(self, scenes: int) -> int:
         """Return the number of steps of the whole training on so many scenes; an epoch visits each scene once."""

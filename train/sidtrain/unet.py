@@ -7,94 +7,71 @@ row, column): weights of the last layer must be permuted when they come from Ten
 
 import torch
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from sidcurate.schemas import described
+from sidtrain.architectures import NETWORKS, Architecture
 from sidtrain.recipe import Recipe
-
-_COLORS = 3
-_SITES = 2  # sites of the Bayer pattern along a side: the output has twice the sides of the planes
-
-
-class Architecture(BaseModel):
-    """All that is needed to build the network; stands in every checkpoint."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    name: str = described("Family of the network.", default="sid")
-    in_planes: int = described("Planes of the packed input.", default=4, ge=1)
-    width: int = described("Channels of the first level.", default=32, ge=1)
-    levels: int = described("Resolutions.", default=5, ge=2)
-    up_bias: bool = described("Bias in the transposed convolutions.", default=True)
-    negative_slope: float = described("Slope of the leaky ReLU below zero.", default=0.2)
 
 
 class Unet(nn.Module):
-    """U-Net of `levels` resolutions, two 3x3 convolutions each; any size of at least 1x1 goes in.
+    """U-Net of an architecture; any size of at least 1x1 goes in.
 
-    Args:
-        in_planes: planes of the packed input.
-        width: channels of the first level, doubled at each further one.
-        levels: number of resolutions.
-        bias: give the transposed convolutions a bias, as the PyTorch ports do (480 more parameters at width 32).
-        negative_slope: of the leaky ReLU.
+    `down` holds the convolutions of each level, the lowest last; `up` and `merge` the transposed convolutions and the
+    convolutions after each, from the lowest level to the first.
     """
 
-    def __init__(
-        self, in_planes: int = 4, width: int = 32, levels: int = 5, bias: bool = True, negative_slope: float = 0.2
-    ) -> None:
+    def __init__(self, architecture: Architecture) -> None:
         super().__init__()
-        widths = [width << level for level in range(levels)]  # SID: 32, 64, 128, 256, 512
+        entering, *leaving = architecture.channels  # SID: 4, then 32, 64, 128, 256, 512
+        slope = architecture.negative_slope
         self.down = nn.ModuleList(
-            _double(inner, outer, negative_slope)
-            for inner, outer in zip([in_planes, *widths[:-1]], widths, strict=True)
+            _block(inner, outer, convolutions, slope)
+            for inner, outer, convolutions in zip(
+                [entering, *leaving[:-1]], leaving, architecture.convolutions_by_level, strict=True
+            )
         )
         # Pooling by ceiling is TensorFlow's SAME: odd sides keep their last row and column.
         self.pool = nn.MaxPool2d(2, ceil_mode=True)
-        rising = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(deep, flat, 2, stride=2, bias=bias) for deep, flat in rising)
-        self.merge = nn.ModuleList(_double(2 * flat, flat, negative_slope) for _, flat in rising)
-        self.last = nn.Conv2d(width, _COLORS * _SITES**2, 1)
-        self.shuffle = nn.PixelShuffle(_SITES)
+        rising = list(zip(leaving[:0:-1], leaving[-2::-1], strict=True))
+        self.up = nn.ModuleList(
+            nn.ConvTranspose2d(deep, flat, 2, stride=2, bias=architecture.up_bias) for deep, flat in rising
+        )
+        self.merge = nn.ModuleList(_block(2 * flat, flat, architecture.convolutions, slope) for _, flat in rising)
+        self.last = nn.Conv2d(leaving[0], architecture.out_planes, 1)
+        self.shuffle = nn.PixelShuffle(architecture.sites)
         self.apply(_initialize)
 
-    def forward(self, planes: Float[Tensor, "n p h w"]) -> Float[Tensor, "n 3 h2 w2"]:
+    def forward(self, planes: Float[Tensor, "n p h w"]) -> Float[Tensor, "n 3 sh sw"]:
         """Return RGB at mosaic positions, linear in the last layer: not clipped."""
         x, skips = planes, []
-        for level, double in enumerate(self.down):
-            x = double(self.pool(x) if level else x)  # (n, width * 2^level, h / 2^level, w / 2^level), rounded up
+        for level, block in enumerate(self.down):
+            x = block(self.pool(x) if level else x)  # (n, width * 2^level, h / 2^level, w / 2^level), rounded up
             skips.append(x)
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             raised = up(x)[..., : skip.shape[-2], : skip.shape[-1]]  # cropped to the skip: (n, c, h_skip, w_skip)
             x = merge(torch.cat([raised, skip], dim=1))  # (n, c, h_skip, w_skip)
-        rgb: Tensor = self.shuffle(self.last(x))  # (n, 12, h, w) -> (n, 3, 2h, 2w)
+        rgb: Tensor = self.shuffle(self.last(x))  # (n, 3 s^2, h, w) -> (n, 3, s h, s w), s = 2 for Bayer
         return rgb
 
 
 def build(architecture: Architecture) -> Unet:
     """Return the network that an architecture describes, with fresh weights from torch's generator."""
-    return Unet(
-        in_planes=architecture.in_planes,
-        width=architecture.width,
-        levels=architecture.levels,
-        bias=architecture.up_bias,
-        negative_slope=architecture.negative_slope,
-    )
+    return Unet(architecture)
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
-    """Return the architecture that a recipe asks for."""
-    return Architecture(name=recipe.architecture, width=recipe.width, levels=recipe.levels, up_bias=recipe.up_bias)
+    """Return the architecture that a recipe asks for: the named one, with the recipe's own width, levels and bias."""
+    named = NETWORKS[recipe.architecture]
+    levels = named.levels if recipe.levels is None else recipe.levels
+    return named.model_copy(update={"width": recipe.width, "levels": levels, "up_bias": recipe.up_bias})
 
 
-def _double(inner: int, outer: int, negative_slope: float) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inner, outer, 3, padding=1),
-        nn.LeakyReLU(negative_slope),
-        nn.Conv2d(outer, outer, 3, padding=1),
-        nn.LeakyReLU(negative_slope),
-    )
+def _block(inner: int, outer: int, convolutions: int, negative_slope: float) -> nn.Sequential:
+    """Return so many 3x3 convolutions, each with its leaky ReLU; without any, what goes in comes out."""
+    layers: list[nn.Module] = []
+    for place in range(convolutions):
+        layers += [nn.Conv2d(outer if place else inner, outer, 3, padding=1), nn.LeakyReLU(negative_slope)]
+    return nn.Sequential(*layers)
 
 
 def _initialize(layer: nn.Module) -> None:
