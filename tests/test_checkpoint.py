@@ -27,10 +27,10 @@ def sidecar() -> Sidecar:
         scenes={"train": ("00001",), "val": ()},
         left_out={"00002_00": ("PAIR201",)},
         tools=checkpoint.tools(),
+        git_revision=checkpoint.git_revision(),
         initial_weights=checkpoint.SCRATCH,
         step=7,
-        metrics={"val_psnr_db": 20.0},
-        metrics_protocol="as the test says",
+        metrics={"as the test says": {"val_psnr_db": 20.0}},
     )
 
 

@@ -19,7 +19,10 @@ def modules_after(arguments: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["ingest", "--help"], ["finetune", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], ["ingest", "--help"], ["finetune", "--help"], ["weights", "import", "--help"]],
+)
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     assert modules_after(repr(arguments)) & HEAVY == set()
 
@@ -34,8 +37,9 @@ def test_every_verb_explains_itself(verb: str) -> None:
     assert result.exit_code == 0
     command = main.get_command(None, verb)  # type: ignore[arg-type]
     assert command is not None
-    assert command.get_short_help_str(), verb
-    assert all(parameter.help for parameter in command.params if parameter.param_type_name == "option"), verb
+    for each in (command, *getattr(command, "commands", {}).values()):
+        assert each.get_short_help_str(), verb
+        assert all(parameter.help for parameter in each.params if parameter.param_type_name == "option"), verb
 
 
 def test_an_unknown_verb_is_a_usage_error() -> None:

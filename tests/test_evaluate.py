@@ -43,10 +43,10 @@ def write_checkpoint(folder: Path, *, device: str = "phone", train=("00000", "00
         scenes={"train": tuple(train), "val": tuple(val)},
         left_out={},
         tools=checkpoint.tools(),
+        git_revision=None,
         initial_weights=checkpoint.SCRATCH,
         step=0,
         metrics={},
-        metrics_protocol="none",
     )
     folder.mkdir(parents=True)
     checkpoint.save(folder, build(architecture_of(RECIPE)), sidecar)

@@ -79,8 +79,9 @@ def test_the_side_car_says_how_the_weights_came_about(session: Path, tmp_path: P
     assert sidecar.scenes == {"train": ("00000", "00001"), "val": ("00002",)}
     assert sidecar.manifest_sums == dict(manifest(session).sums)
     assert (sidecar.initial_weights, sidecar.initial_sha256) == ("scratch", None)
-    assert sidecar.metrics == result.metrics
-    assert "1 validation scene" in sidecar.metrics_protocol
+    ((protocol, measured),) = sidecar.metrics.items()
+    assert measured == result.metrics
+    assert "1 validation scene" in protocol
 
 
 def test_the_log_has_every_step_and_the_rate_of_the_schedule(session: Path, tmp_path: Path) -> None:
@@ -199,7 +200,6 @@ def test_without_a_validation_scene_the_last_weights_are_kept(tmp_path: Path) ->
     train(tmp_path, tmp_path / "run", TINY.model_copy(update={"keep": "best"}))
     sidecar = checkpoint.load(tmp_path / "run")[1]
     assert (sidecar.step, sidecar.metrics) == (6, {})
-    assert "no validation scenes" in sidecar.metrics_protocol
 
 
 def test_test_scenes_are_never_decoded(tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_starting_from_a_checkpoint_is_recorded(session: Path, tmp_path: Path) -
     first, second = (checkpoint.load(tmp_path / name)[1] for name in ("first", "second"))
     assert (second.initial_weights, second.initial_sha256) == (str(tmp_path / "first"), first.sha256)
     zero_shot = runs.read_log(tmp_path / "second")[0]
-    assert zero_shot == {"step": 0, **first.metrics}
+    assert zero_shot == {"step": 0, **next(iter(first.metrics.values()))}
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(session: Path, tmp_path: Path) -> None:

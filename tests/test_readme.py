@@ -5,6 +5,7 @@ import shlex
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -27,6 +28,8 @@ def test_every_command_parses(line: str) -> None:
     _, verb, *arguments = shlex.split(line)
     command = main.get_command(None, verb)  # type: ignore[arg-type]
     assert command is not None, line
+    if isinstance(command, click.Group):
+        command = command.commands[arguments.pop(0)]
     parser = command.make_parser(command.context_class(command, info_name=verb))
     parser.parse_args(arguments)
 

@@ -23,6 +23,7 @@ VERBS = (
     "split",
     "finetune",
     "evaluate",
+    "weights",
     "report",
     "rules",
     "schema",

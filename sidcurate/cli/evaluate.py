@@ -114,6 +114,8 @@ def _sentences(evaluation: "Evaluation") -> Iterator[str]:
     used, network = evaluation.checkpoint, evaluation.summaries[0].psnr_db
     if used.zero_shot:
         yield f"ZERO-SHOT: the network was trained for {used.device}, not for {evaluation.device}."
+    if not used.unseen:
+        yield "Nobody knows on which scenes the network was trained: it may have seen these."
     if network.low is None:
         yield f"network: {_scenes(network)}"
     for comparison in evaluation.comparisons:

@@ -7,10 +7,12 @@ sum, then the side-car is replaced, then the weights take their name; a reader f
 import hashlib
 import io
 import platform
+import subprocess
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import safetensors
 import safetensors.torch
@@ -31,11 +33,28 @@ LEVELS = "declared black and white of each frame, by plane"
 SCRATCH = "scratch"
 _TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")
 
+Layout = Literal["pytorch", "tensorflow"]
+Order = Literal["color-first", "color-last"]
 Names = Annotated[dict[str, Paths], Field(description="Lists of names by key.")]
 
 
+class Imported(BaseModel):
+    """Where weights come from that another program has trained."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    file: str = described("Name of the file that they were in.")
+    sha256: str = described("SHA-256 of that file.")
+    layout: Layout = described("Program whose names and order of axes the file has.")
+    last_layer: Order = described("Order of the last layer's channels there; here it is color-first.")
+
+
 class Sidecar(BaseModel):
-    """The contract of a checkpoint: what the weights are, what goes in, and where they come from."""
+    """The contract of a checkpoint: what the weights are, what goes in, and where they come from.
+
+    A null is what nobody knows, as of imported weights. Their recipe says how their input is made, not how they were
+    trained.
+    """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
@@ -47,21 +66,38 @@ class Sidecar(BaseModel):
     levels: str = described("Which black and white levels normalize the input.", default=LEVELS)
     amplification: str = described("What the normalized input is multiplied by.")
     recipe: Recipe = described("The recipe of the training.")
-    device: str = described("Slug of the camera that it was trained for.")
-    manifest_sums: dict[str, str] = described("SHA-256 of each table of the manifest.")
-    scenes: Names = described("Scenes used, by split.")
-    left_out: Names = described("Pairs left out, and the codes of the findings that say why.")
+    imported: Imported | None = described("Where imported weights come from; null for our own training.", default=None)
+    device: str | None = described("Slug of the camera that it was trained for.")
+    manifest_sums: dict[str, str] | None = described("SHA-256 of each table of the manifest.")
+    scenes: Names | None = described("Scenes used, by split.")
+    left_out: Names | None = described("Pairs left out, and the codes of the findings that say why.")
     tools: dict[str, str] = described("Versions of the programs.")
-    initial_weights: str = described("'scratch', or the name of the checkpoint that the training started from.")
+    git_revision: str | None = described("Commit of this program, '-dirty' if changed; null outside a checkout.")
+    initial_weights: str | None = described("'scratch', or the name of the checkpoint that the training started from.")
     initial_sha256: str | None = described("SHA-256 of the weights that it started from.", default=None)
-    step: int = described("Steps done.", ge=0)
-    metrics: dict[str, float] = described("What was measured at this step.")
-    metrics_protocol: str = described("Of what, in which space and variant the metrics are.")
+    step: int | None = described("Steps done.", ge=0)
+    metrics: dict[str, dict[str, float]] = described(
+        "What was measured at this step, by protocol: of what, in which space and variant."
+    )
 
 
 def tools() -> dict[str, str]:
     """Return the versions of the programs that make a checkpoint."""
     return {"python": platform.python_version()} | {name: version(name) for name in _TOOLS}
+
+
+@cache
+def git_revision() -> str | None:
+    """Return the commit of the checkout that this program runs from, with "-dirty" where files differ from it."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None  # Installed: the repository around it, if any, is somebody else's.
+    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
 
 
 def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
@@ -112,6 +148,18 @@ def load(path: Path) -> tuple[Unet, Sidecar]:
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise IntegrityError(f"{weights} does not hold the weights of {sidecar.architecture}: {error}") from error
     return model.eval(), sidecar
+
+
+def require_none(folder: Path) -> None:
+    """Refuse to write a checkpoint into a folder that holds one.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    weights = folder / WEIGHTS
+    taken = next((file for file in (weights, weights.with_suffix(".json")) if file.exists()), None)
+    if taken is not None:
+        raise UsageError(f"{taken} exists; give another folder")
 
 
 def weights_path(path: Path) -> Path:

@@ -109,7 +109,7 @@ def choose(manifest: Manifest, sidecar: Sidecar, split: Split) -> Unseen:
                 f"{len(left_out)} left out); see `sidcurate validate` for the reasons, `sidcurate split` for the scenes"
             )
     if sidecar.device == manifest.device:
-        _require_unseen(judged, sidecar, split)
+        _require_unseen(judged, sidecar.scenes or {}, split)
     by_id = {pair.pair_id: pair for pair in manifest.pairs}
     return Unseen(judged, training, {name: codes for name, codes in left_out.items() if by_id[name].split == split})
 
@@ -122,14 +122,14 @@ def output(model: Unet, entry: Entry, raws: Raws) -> Float32[np.ndarray, "h w 3"
     return np.asarray(rgb.permute(1, 2, 0))
 
 
-def _require_unseen(judged: Sequence[Pair], sidecar: Sidecar, split: Split) -> None:
-    used = {scene: role for role, scenes in sidecar.scenes.items() if role != split for scene in scenes}
+def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[str]], split: Split) -> None:
+    used = {scene: role for role, scenes in used_scenes.items() if role != split for scene in scenes}
     leaked = sorted({pair.scene_id for pair in judged} & used.keys())
     if leaked:
         roles = ", ".join(f"{scene} ({used[scene]})" for scene in leaked)
         raise IntegrityError(
             f"SET302 scene-in-two-splits: the checkpoint was made with {len(leaked)} of the {split} scenes: {roles}; a "
-            f"number from them would be worthless. Train again after `sidcurate split --device {sidecar.device}`, or "
+            f"number from them would be worthless. Train again after `sidcurate split --device {judged[0].device}`, or "
             "restore the split that it was trained with"
         )
 
@@ -197,7 +197,8 @@ def _record(
         checkpoint=CheckpointUsed(
             sha256=sidecar.sha256,
             device=sidecar.device,
-            zero_shot=sidecar.device != manifest.device,
+            zero_shot=sidecar.device not in (None, manifest.device),
+            unseen=sidecar.device is not None and (sidecar.device != manifest.device or sidecar.scenes is not None),
             manifest_sums=sidecar.manifest_sums,
             step=sidecar.step,
             initial_weights=sidecar.initial_weights,

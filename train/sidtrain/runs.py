@@ -14,7 +14,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import checkpoint
+from sidtrain import checkpoint, patches
 from sidtrain.checkpoint import Sidecar
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of
@@ -151,24 +151,22 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     recipe = run.recipe
     return Sidecar(
         architecture=architecture_of(recipe),
-        amplification=f"min(exposure_ratio, {recipe.amplification_cap:g}), then clipped at {recipe.input_clip:g}",
+        amplification=patches.amplification_in_words(recipe),
         recipe=recipe,
         device=run.manifest.device,
         manifest_sums=dict(run.manifest.sums),
         scenes={split: tuple(scenes) for split, scenes in used.items()},
         left_out=dict(run.chosen.left_out),
         tools=checkpoint.tools(),
+        git_revision=checkpoint.git_revision(),
         initial_weights=run.initial.name,
         initial_sha256=run.initial.sha256,
         step=position.step,
-        metrics=position.metrics,
-        metrics_protocol=_protocol(recipe, len(used["val"])),
+        metrics={_protocol(recipe, len(used["val"])): position.metrics} if position.metrics else {},
     )
 
 
 def _protocol(recipe: Recipe, scenes: int) -> str:
-    if not scenes:
-        return "nothing measured: the manifest has no validation scenes"
     return (
         f"mean over {scenes} validation scenes, a scene's shorts first; central crop of at most "
         f"{recipe.validation_crop} packed px; float RGB against LibRaw's rendering (adjust_maximum_thr "

@@ -61,14 +61,15 @@ class Comparison(_Frozen):
 
 
 class CheckpointUsed(_Frozen):
-    """The checkpoint that was evaluated."""
+    """The checkpoint that was evaluated; a null is what nobody knows, as of imported weights."""
 
     sha256: str = described("SHA-256 of the weights.")
-    device: str = described("Slug of the camera that it was trained for.")
+    device: str | None = described("Slug of the camera that it was trained for.")
     zero_shot: bool = described("Trained for another camera than the one that it is evaluated on.")
-    manifest_sums: dict[str, str] = described("SHA-256 of each table of the manifest that it was trained on.")
-    step: int = described("Steps of its training.")
-    initial_weights: str = described("'scratch', or what its training started from.")
+    unseen: bool = described("Whether it is certain that the network was trained on none of these scenes.")
+    manifest_sums: dict[str, str] | None = described("SHA-256 of each table of the manifest that it was trained on.")
+    step: int | None = described("Steps of its training.")
+    initial_weights: str | None = described("'scratch', or what its training started from.")
 
 
 class Evaluation(_Frozen):
