@@ -5,7 +5,7 @@ Defaults are read from the published `train_Sony.py` of Chen et al., "Learning t
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -16,6 +16,8 @@ from sidtrain.architectures import BAYER_PLANES, NETWORKS
 # A wheel carries the recipes inside the package, a checkout beside it.
 _INSTALLED = Path(__file__).parent / "recipes"
 _FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "recipes"
+
+_SEEDS = "seeds"  # every run of the two reports that this program grew from
 
 Schedule = Annotated[tuple[Annotated[tuple[int, float], Field(strict=False)], ...], Field(strict=False)]
 
@@ -119,26 +121,46 @@ class Recipe(BaseModel):
 
 
 def known() -> dict[str, Path]:
-    """Return the recipes that come with the program, by name."""
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.toml"))}
+    """Return the recipes that come with the program, by name: those to use, then the runs of the two reports."""
+    return {path.stem: path for path in (*sorted(_FOLDER.glob("*.toml")), *sorted((_FOLDER / _SEEDS).glob("*.toml")))}
 
 
 def load(path_or_name: str | Path) -> Recipe:
-    """Return a recipe from a TOML file, or one that comes with the program by its name ("sid", "device", "demo").
+    """Return a recipe from a TOML file, or one that comes with the program by its name ("sid", "device", "seed2-lr7").
+
+    A file can say `base = "device"`: what it does not give is then that recipe's instead of SID's.
 
     Raises:
         UsageError: no such recipe, no TOML, or a field that is wrong.
     """
     path = known().get(str(path_or_name), Path(path_or_name))
     if not path.is_file():
-        raise UsageError(f"no recipe {str(path_or_name)!r}: give a TOML file or one of {', '.join(known())}")
+        raise UsageError(f"no recipe {str(path_or_name)!r}: give a TOML file or one of {_choice(str(path_or_name))}")
     try:
-        return Recipe.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not TOML: {error}; correct it there") from error
+        return Recipe.model_validate(_fields(path))
     except ValidationError as error:
         faults = [
             f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors()
         ]
-        raise UsageError(f"{path}: {'; '.join(faults)}; fields: {', '.join(Recipe.model_fields)}") from error
+        raise UsageError(f"{path}: {'; '.join(faults)}; fields: base, {', '.join(Recipe.model_fields)}") from error
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """Return what a file gives, over what its base gives."""
+    try:
+        own = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not TOML: {error}; correct it there") from error
+    base = own.pop("base", None)
+    if base is None:
+        return own
+    if base not in known():
+        raise UsageError(f"{path}: no recipe {base!r} comes with the program; give base as one of {_choice(str(base))}")
+    return _fields(known()[base]) | own
+
+
+def _choice(asked: str) -> str:
+    """Return the names to choose from; those of the reports' many runs only to who asks for one of them."""
+    names = [name for name, path in known().items() if path.parent.name != _SEEDS or asked.startswith("seed")]
+    return ", ".join(names if asked.startswith("seed") else [*names, "seed1-... or seed2-... (a run of the reports)"])
