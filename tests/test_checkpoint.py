@@ -1,6 +1,7 @@
 """Checkpoints: what is saved comes back, and the wrong one is an error, never a black picture."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,14 @@ from sidtrain.checkpoint import Sidecar
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, build
 
+RECIPE = Recipe(width=2, levels=2)
 SMALL = Architecture(width=2, levels=2)
 
 
 def sidecar() -> Sidecar:
     return Sidecar(
-        architecture=SMALL,
-        amplification="min(exposure_ratio, 300), then clipped at 1",
-        recipe=Recipe(width=2, levels=2),
+        **checkpoint.input_of(RECIPE),
+        recipe=RECIPE,
         device="phone",
         manifest_sums={"pairs.parquet": "00"},
         scenes={"train": ("00001",), "val": ()},
@@ -81,20 +82,52 @@ def test_a_flipped_bit_in_the_weights_is_seen(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
+def test_the_side_car_says_what_the_input_is(tmp_path: Path) -> None:
+    save(tmp_path)
+    record = json.loads((tmp_path / "model.json").read_text())
+    said = {name: record[name] for name in ("cfa_kind", "packing", "levels", "ratio", "input_clip")}
+    assert said == {
+        "cfa_kind": "bayer",
+        "packing": "by-phase",
+        "levels": "declared",
+        "ratio": "cap 300",
+        "input_clip": 1.0,
+    }
+    assert record["architecture"] == SMALL.model_dump()
+
+
+def test_the_revision_is_that_of_this_checkout_or_unknown() -> None:
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        assert checkpoint.git_revision() is None
+        return
+    head = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
+    assert (checkpoint.git_revision() or "").removesuffix("-dirty") == head.stdout.strip()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
         ("packing", "by-position"),
         ("cfa_kind", "xtrans"),
         ("levels", "measured"),
-        ("format_version", 1),
-        ("format_version", 3),
+        ("ratio", "cap 100"),
+        ("input_clip", 2.0),
+        ("architecture", Architecture(width=2, levels=3).model_dump()),
     ],
 )
 def test_a_checkpoint_for_another_input_is_refused_with_the_reason(tmp_path: Path, field: str, value: object) -> None:
     save(tmp_path)
     edit(tmp_path, **{field: value})
-    with pytest.raises(UsageError, match=f"its {field} is"):
+    with pytest.raises(UsageError, match=f"its {field} is .*, but its recipe makes"):
+        checkpoint.load(tmp_path)
+
+
+@pytest.mark.parametrize("version", [1, 3, None])
+def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(tmp_path: Path, version: int | None) -> None:
+    save(tmp_path)
+    edit(tmp_path, format_version=version)
+    with pytest.raises(UsageError, match=f"format_version is {version}, .*; use the sidcurate that made it, or train"):
         checkpoint.load(tmp_path)
 
 
@@ -108,7 +141,8 @@ def test_an_architecture_that_this_program_does_not_know_is_refused(tmp_path: Pa
 
 def test_weights_of_another_size_than_the_side_car_says_are_refused(tmp_path: Path) -> None:
     save(tmp_path)
-    edit(tmp_path, architecture=Architecture(width=4, levels=2).model_dump())
+    wider = RECIPE.model_copy(update={"width": 4})
+    edit(tmp_path, architecture=Architecture(width=4, levels=2).model_dump(), recipe=wider.model_dump())
     with pytest.raises(IntegrityError, match="does not hold the weights"):
         checkpoint.load(tmp_path)
 

@@ -35,8 +35,7 @@ TEST_SCENES = ("00003", "00004", "00005", "00006", "00007")
 def write_checkpoint(folder: Path, *, device: str = "phone", train=("00000", "00001"), val=("00002",)) -> Path:
     torch.manual_seed(0)
     sidecar = Sidecar(
-        architecture=architecture_of(RECIPE),
-        amplification="min(exposure_ratio, 300)",
+        **checkpoint.input_of(RECIPE),
         recipe=RECIPE,
         device=device,
         manifest_sums={},

@@ -21,15 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.schemas import Paths, described
-from sidtrain.architectures import Architecture
+from sidcurate.schemas import CfaKind, Paths, described
+from sidtrain.architectures import BAYER_PLANES, Architecture
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, build
+from sidtrain.unet import Unet, architecture_of, build
 
 WEIGHTS = "model.safetensors"
 FORMAT_VERSION = 2
-CFA_KIND, PACKING = "bayer", "by-phase"
-LEVELS = "declared black and white of each frame, by plane"
 SCRATCH = "scratch"
 _TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")
 
@@ -61,10 +59,11 @@ class Sidecar(BaseModel):
     format_version: int = described("Version of this contract.", default=FORMAT_VERSION)
     sha256: str = described("SHA-256 of the weights file; filled in by `save`.", default="")
     architecture: Architecture = described("The network.")
-    cfa_kind: str = described("Kind of color filter array that it takes.", default=CFA_KIND)
-    packing: str = described("How the mosaic is packed into planes.", default=PACKING)
-    levels: str = described("Which black and white levels normalize the input.", default=LEVELS)
-    amplification: str = described("What the normalized input is multiplied by.")
+    cfa_kind: CfaKind = described("Kind of color filter array that it takes.")
+    packing: str = described("How the mosaic is packed into planes, in the words of the recipe.")
+    levels: str = described("Which black and white normalize the input, in the words of the recipe.")
+    ratio: str = described("What the normalized input is multiplied by, in the words of the recipe.")
+    input_clip: float = described("Upper clip of the amplified input; white is 1.")
     recipe: Recipe = described("The recipe of the training.")
     imported: Imported | None = described("Where imported weights come from; null for our own training.", default=None)
     device: str | None = described("Slug of the camera that it was trained for.")
@@ -79,6 +78,19 @@ class Sidecar(BaseModel):
     metrics: dict[str, dict[str, float]] = described(
         "What was measured at this step, by protocol: of what, in which space and variant."
     )
+
+
+def input_of(recipe: Recipe) -> dict[str, Any]:
+    """Return what the side-car says of a recipe's network and of the input that it is made for, by field."""
+    architecture = architecture_of(recipe)
+    return {
+        "architecture": architecture,
+        "cfa_kind": "bayer" if architecture.in_planes == BAYER_PLANES else "xtrans",
+        "packing": "by-phase",
+        "levels": "declared",
+        "ratio": f"cap {recipe.amplification_cap:g}",
+        "input_clip": recipe.input_clip,
+    }
 
 
 def tools() -> dict[str, str]:
@@ -202,27 +214,37 @@ def _read_sidecar(weights: Path) -> Sidecar:
         )
     try:
         text = path.read_text(encoding="utf-8")
-        _refuse_foreign(path, TypeAdapter(dict[str, Any]).validate_json(text))
-        return Sidecar.model_validate_json(text)
+        _require_this_format(path, TypeAdapter(dict[str, Any]).validate_json(text))
+        sidecar = Sidecar.model_validate_json(text)
     except UnicodeDecodeError as error:
         raise _broken_sidecar(path, str(error)) from error
     except ValidationError as error:
         first = error.errors()[0]
         fault = f"{'.'.join(map(str, first['loc'])) or 'content'}: {first['msg'].removeprefix('Value error, ')}"
         raise _broken_sidecar(path, fault) from error
+    _require_input_of_recipe(path, sidecar)
+    return sidecar
 
 
 def _broken_sidecar(path: Path, fault: str) -> UsageError:
     return UsageError(f"{path} is no side-car of a checkpoint: {fault}; restore it from a copy, or train again")
 
 
-def _refuse_foreign(path: Path, content: Mapping[str, Any]) -> None:
-    """Refuse, with the reason, a checkpoint whose input this program does not make."""
-    expected = {"format_version": FORMAT_VERSION, "cfa_kind": CFA_KIND, "packing": PACKING, "levels": LEVELS}
-    for field, wanted in expected.items():
-        found = content.get(field)
-        if found != wanted:
+def _require_this_format(path: Path, content: Mapping[str, Any]) -> None:
+    found = content.get("format_version")
+    if found != FORMAT_VERSION:
+        raise UsageError(
+            f"{path}: its format_version is {found!r}, this program reads {FORMAT_VERSION} only: others do not say all "
+            "that the input needs; use the sidcurate that made it, or train again"
+        )
+
+
+def _require_input_of_recipe(path: Path, sidecar: Sidecar) -> None:
+    """Refuse, with the reason, a checkpoint that was made for another input than its recipe makes here."""
+    for field, made in input_of(sidecar.recipe).items():
+        found = getattr(sidecar, field)
+        if found != made:
             raise UsageError(
-                f"{path}: its {field} is {found!r}, this program uses {wanted!r}: the picture would be wrong; "
-                "use the sidcurate that made it, or train again"
+                f"{path}: its {field} is {found!r}, but its recipe makes {made!r} here: the picture would be wrong; "
+                "restore the side-car, use the sidcurate that made it, or train again"
             )

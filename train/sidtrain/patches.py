@@ -65,11 +65,6 @@ def amplification_ratio(pair: Pair, recipe: Recipe) -> float:
     return min(pair.exposure_ratio, recipe.amplification_cap)
 
 
-def amplification_in_words(recipe: Recipe) -> str:
-    """Return what the input of a recipe is multiplied by and clipped at, for people."""
-    return f"min(exposure_ratio, {recipe.amplification_cap:g}), then clipped at {recipe.input_clip:g}"
-
-
 def network_input(
     planes: UInt16[np.ndarray, "4 h w"],
     black: Float32[np.ndarray, "4"],

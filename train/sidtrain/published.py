@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, patches
+from sidtrain import checkpoint
 from sidtrain.architectures import COLORS, Architecture
 from sidtrain.checkpoint import Imported, Layout, Order, Sidecar
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.unet import Unet, build
 
 # SID's network has 31 MB, with the state of its optimizer 93 MB.
 MAX_BYTES: Final = 1_000_000_000
@@ -96,10 +96,9 @@ def imported(
     Raises:
         UsageError: the weights are not those of the recipe's network, or their order cannot be told.
     """
-    architecture, order = architecture_of(recipe), _last_layer_order(weights, told_order)
+    order = _last_layer_order(weights, told_order)
     sidecar = Sidecar(
-        architecture=architecture,
-        amplification=patches.amplification_in_words(recipe),
+        **checkpoint.input_of(recipe),
         recipe=recipe,
         imported=Imported(file=weights.path.name, sha256=weights.sha256, layout=weights.layout, last_layer=order),
         device=device,
@@ -112,7 +111,7 @@ def imported(
         step=None,
         metrics={},
     )
-    return network(weights, architecture, order), sidecar
+    return network(weights, sidecar.architecture, order), sidecar
 
 
 def network(weights: Weights, architecture: Architecture, order: Order) -> Unet:

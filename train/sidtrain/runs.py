@@ -14,10 +14,10 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import checkpoint, patches
+from sidtrain import checkpoint
 from sidtrain.checkpoint import Sidecar
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, architecture_of
+from sidtrain.unet import Unet
 
 STATE, METRICS, PICTURES = "state.pt", "metrics.jsonl", "pictures"
 
@@ -150,8 +150,7 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     """
     recipe = run.recipe
     return Sidecar(
-        architecture=architecture_of(recipe),
-        amplification=patches.amplification_in_words(recipe),
+        **checkpoint.input_of(recipe),
         recipe=recipe,
         device=run.manifest.device,
         manifest_sums=dict(run.manifest.sums),
