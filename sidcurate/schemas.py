@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
+SLUG = r"^[a-z0-9][a-z0-9._-]*$"
 
 Source = Literal["exif", "libraw", "name", "measured", "masked-area", "override"]
 CfaKind = Literal["bayer", "xtrans", "quad-bayer", "linear", "monochrome", "other"]
@@ -45,7 +46,7 @@ class Record(BaseModel):
     table: ClassVar[str]
 
     schema_version: Literal[1] = described("Version of the schema that this row is held to.", default=SCHEMA_VERSION)
-    device: str = described("Slug of the camera that the manifest is about.", pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    device: str = described("Slug of the camera that the manifest is about.", pattern=SLUG)
 
 
 class Capture(Record):

@@ -70,7 +70,7 @@ def test_tensorflow_s_x_trans_weights_give_its_picture(tmp_path: Path) -> None:
     np.testing.assert_allclose(picture(model, x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["module.", "_orig_mod.", "state_dict", "float64", "safetensors"])
+@pytest.mark.parametrize("form", ["module.", "_orig_mod.", "_orig_mod.module.", "state_dict", "float64", "safetensors"])
 def test_the_forms_in_which_ports_save(tmp_path: Path, form: str) -> None:
     state, path = port(), tmp_path / "weights.pt"
     if form == "safetensors":
@@ -136,6 +136,28 @@ def test_shapes_of_tensorflow_are_said_as_tensorflow_has_them(tmp_path: Path) ->
     np.savez(tmp_path / "w.npz", **tensorflow() | {"Variable": np.zeros((2, 2, 512, 256), np.float32)})  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"Variable is \(2, 2, 512, 256\), not \(2, 2, 256, 512\)"):
         published.imported(published.read(tmp_path / "w.npz"), Recipe())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        torch.zeros(32, dtype=torch.int64),
+        torch.zeros(32, device="meta"),
+        torch.zeros(32, dtype=torch.complex64),
+        torch.zeros(32).to_sparse(),
+    ],
+    ids=["int", "meta", "complex", "sparse"],
+)
+def test_tensors_that_are_no_plain_numbers_are_named(tmp_path: Path, odd: Tensor) -> None:
+    torch.save(port() | {"conv1_1.bias": odd}, tmp_path / "weights.pt")
+    with pytest.raises(UsageError, match=r"conv1_1\.bias has no plain floating-point numbers"):
+        published.imported(published.read(tmp_path / "weights.pt"), Recipe())
+
+
+def test_a_prefix_of_some_names_only_is_part_of_them(tmp_path: Path) -> None:
+    torch.save(port() | {"module.conv1_1.bias": torch.zeros(32)}, tmp_path / "weights.pt")
+    with pytest.raises(UsageError, match=r"module\.conv1_1\.bias has no place"):
+        published.imported(published.read(tmp_path / "weights.pt"), Recipe())
 
 
 def test_many_faults_are_counted_not_listed(tmp_path: Path) -> None:
@@ -216,6 +238,14 @@ def test_the_side_car_claims_nothing_that_is_not_known(saved: Path, tmp_path: Pa
         "last_layer": "color-last",
     }
     assert checkpoint.load(tmp_path / "sid")[1].recipe == Recipe()
+
+
+@pytest.mark.parametrize("device", ["Sony A7", "../evil", ""])
+def test_a_camera_that_is_no_slug_is_refused(saved: Path, tmp_path: Path, device: str) -> None:
+    result = command("weights", "import", saved / "port.pth", tmp_path / "out", "--device", device)
+    assert result.exit_code == 2
+    assert f"{device!r} is no slug" in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_existing_checkpoint_is_never_overwritten(saved: Path, tmp_path: Path) -> None:

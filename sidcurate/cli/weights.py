@@ -1,5 +1,6 @@
 """`sidcurate weights`: weights from elsewhere, made into checkpoints of ours."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,14 @@ from sidcurate.cli.options import require_train_extra
 
 if TYPE_CHECKING:
     from sidtrain.checkpoint import Order, Sidecar
+
+
+def _slug(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    from sidcurate.schemas import SLUG
+
+    if value is not None and not re.search(SLUG, value):
+        raise click.BadParameter(f"{value!r} is no slug of a camera, such as sony-a7s2", ctx, parameter)
+    return value
 
 
 @click.group(short_help="Make a checkpoint of weights that another program has trained.")
@@ -27,7 +36,7 @@ def command() -> None:
     show_default=True,
     help="Recipe, by name or TOML file, that says which network this is and how its input is made.",
 )
-@click.option("--device", help="Slug of the camera that they were trained for.  [default: unknown]")
+@click.option("--device", callback=_slug, help="Slug of the camera that they were trained for.  [default: unknown]")
 @click.option(
     "--last-layer",
     "told_order",

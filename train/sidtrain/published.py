@@ -28,7 +28,7 @@ from sidtrain.unet import Unet, build
 
 # SID's network has 31 MB, with the state of its optimizer 93 MB.
 MAX_BYTES: Final = 1_000_000_000
-_WRAPPERS = ("state_dict", "model_state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _OPTIMIZER = ("/Adam", "/Adam_1", "beta1_power", "beta2_power", "global_step")  # beside TensorFlow's weights
 _NAMED = 8  # faults that a message names
@@ -202,12 +202,14 @@ def _convolution(block: str, stage: int, place: int) -> _Layer:
 
 def _laid_out(tensor: Tensor, wanted: Tensor, layout: Layout) -> tuple[Tensor, str]:
     """Return the tensor as our network has it, or with it the fault that keeps it from being so."""
+    if tensor.layout != torch.strided or not tensor.is_floating_point() or tensor.is_meta:
+        return wanted, "has no plain floating-point numbers"
     if layout == "tensorflow" and tensor.ndim == 4:
         tensor = tensor.permute(3, 2, 0, 1)
     if tensor.shape != wanted.shape:
         read, needed = (_in_layout(each.shape, layout) for each in (tensor, wanted))
         return wanted, f"is {read}, not {needed}"
-    tensor = tensor.to(wanted.dtype).contiguous()
+    tensor = tensor.detach().to(wanted.dtype).contiguous()
     return tensor, "" if torch.isfinite(tensor).all() else "has values that are not finite"
 
 
@@ -228,7 +230,9 @@ def _unwrapped(found: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the tensors of a state dict, without the checkpoint around it and the prefix of its names."""
     inner = next((found[name] for name in _WRAPPERS if isinstance(found.get(name), Mapping)), found)
     tensors = {str(name).removesuffix(":0"): value for name, value in inner.items() if isinstance(value, Tensor)}
-    for prefix in _PREFIXES:
+    while prefix := next(
+        (each for each in _PREFIXES if tensors and all(name.startswith(each) for name in tensors)), ""
+    ):
         tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}
     return tensors
 
