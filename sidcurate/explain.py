@@ -12,8 +12,8 @@ from sidcurate.errors import UsageError
 from sidcurate.exposure import format_seconds
 from sidcurate.manifests import Manifest
 from sidcurate.pictures import Pictures, pictures
-from sidcurate.rules.contract import PairView
 from sidcurate.rules.figures import percent
+from sidcurate.rules.views import PairView, pairs_of
 from sidcurate.schemas import Capture, Finding, Pair
 from sidcurate.validation import Standard
 
@@ -106,7 +106,7 @@ def explain(directory: Path, pair_id: str, standard: Standard) -> Explanation:
     manifest = manifests.load(directory)
     pair = _named(manifest, pair_id)
     tables = rules.Tables(manifest.device, manifest.captures, [pair])
-    view = PairView(pair, tables.capture(pair.short_path, pair_id), tables.capture(pair.long_path, pair_id))
+    (view,) = next(pairs_of(tables)).views()
     wanted = [code for code in standard.select or rules.RULES if rules.RULES[code].subject_kind != "manifest"]
     judgement = rules.run(tables, standard.limits, wanted, standard.ignore)
     concerned = {pair_id, pair.short_path, pair.long_path}

@@ -3,6 +3,18 @@
 import math
 import re
 from fractions import Fraction
+from typing import Any, Protocol, Self, TypeVar
+
+
+class _Arithmetic(Protocol):
+    """What can be multiplied, divided and squared."""
+
+    def __mul__(self, other: Any, /) -> Self: ...  # noqa: ANN401 - by anything that it can be
+    def __truediv__(self, other: Any, /) -> Self: ...  # noqa: ANN401
+    def __pow__(self, power: int, /) -> Self: ...
+
+
+Number = TypeVar("Number", bound=_Arithmetic)
 
 # The fraction form must stand alone ("1-30s"): in "00001-01-10s" the digits before the dash are a burst index.
 _SECONDS = re.compile(r"(?:(?<![^_])1-(?P<per>\d+)|(?<![\d.])(?P<value>\d+(?:\.\d+)?))s(?![a-z0-9])", re.IGNORECASE)
@@ -30,8 +42,12 @@ def stops(ratio: float) -> float:
     return math.log2(ratio)
 
 
-def light(time_s: float, iso: float, f_number: float) -> float:
-    """Return t·ISO/N², proportional to the raw signal that the settings promise for one scene."""
+def light(time_s: Number, iso: Number, f_number: Number) -> Number:
+    """Return t·ISO/N², proportional to the raw signal that the settings promise for one scene; also of whole columns.
+
+    >>> light(1 / 30, 800, 2)
+    6.666666666666667
+    """
     return time_s * iso / f_number**2
 
 

@@ -1,35 +1,55 @@
 """What the disk says of the raws that a manifest names: there or gone, which size, which hash."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
 
 from sidcurate import source
 from sidcurate.errors import UsageError
 from sidcurate.manifests import sha256_of
+from sidcurate.rows import Rows, arrow_schema
 from sidcurate.schemas import Capture, FileState
 
 Look = Literal["none", "changed", "deep"]
 """At which files to look: at none, hash those whose time or size has changed since ingest, or hash them all."""
 
 
-def states(directory: Path, captures: Iterable[Capture], look: Look) -> Iterator[FileState]:
-    """Yield what the disk says of each capture that was read, in order.
+_AT_ONCE = 1 << 10
+
+
+class _File(NamedTuple):
+    """A file as the manifest says that it is, or as it is now."""
+
+    path: str
+    size_bytes: int | None
+    sha256: str | None
+
+
+def states(directory: Path, captures: Rows[Capture], look: Look, progress: Callable[[str, int, int], None]) -> pa.Table:
+    """Return what the disk says of each capture that was read, in order, as a table of `FileState`.
 
     Args:
         directory: folder of the manifest; its `source.json` knows where the raws are and what ingest saw of them.
         captures: the rows to look for.
         look: "changed" or "deep"; which files are hashed again.
+        progress: called with the stage in words, the count done and the count to do.
 
     Raises:
         UsageError: a file is there and cannot be read.
     """
     last = source.read(directory)
     root = Path(last.root) if last.root else None
-    for capture in captures:
-        # Nobody has seen the raw that a list names.
-        if capture.status != "listed":
-            yield _state(root, capture, last.seen, deep=look == "deep")
+    found: list[_File] = []
+    # Nobody has seen the raw that a list names.
+    for batch in captures.take(~captures.status.equals("listed")).batches(_AT_ONCE):
+        recorded = map(_File, batch.path.tolist(), batch.size_bytes.tolist(), batch.sha256.tolist())
+        found += [_state(root, row, last.seen, deep=look == "deep") for row in recorded]
+        progress("looking at the raws", len(found), len(captures))
+    schema = arrow_schema(FileState)
+    columns = [[getattr(state, name) for state in found] for name in schema.names]
+    return pa.table(columns, schema=schema)
 
 
 def folder(directory: Path) -> str | None:
@@ -37,20 +57,20 @@ def folder(directory: Path) -> str | None:
     return source.read(directory).root
 
 
-def _state(root: Path | None, capture: Capture, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> FileState:
+def _state(root: Path | None, recorded: _File, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> _File:
+    """Return a file as it is now: no size where it is gone, no hash where it was not hashed again."""
+    gone = _File(recorded.path, None, None)
     if root is None:
-        return FileState(path=capture.path, size_bytes=None, sha256=None)
-    path = root / capture.path
+        return gone
+    path = root / recorded.path
     try:
         status = path.stat()
-        same_time = seen.get(capture.path) == (status.st_size, status.st_mtime_ns)
+        same_time = seen.get(recorded.path) == (status.st_size, status.st_mtime_ns)
         # Another size is proof enough of a change; the same size and time are none of its absence, but cost nothing.
-        hashed = status.st_size == capture.size_bytes and (deep or not same_time)
-        return FileState(
-            path=capture.path, size_bytes=status.st_size, sha256=sha256_of(path) if hashed and capture.sha256 else None
-        )
+        hashed = status.st_size == recorded.size_bytes and (deep or not same_time)
+        return _File(recorded.path, status.st_size, sha256_of(path) if hashed and recorded.sha256 else None)
     except (FileNotFoundError, NotADirectoryError):
-        return FileState(path=capture.path, size_bytes=None, sha256=None)
+        return gone
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}); make it readable, or judge without the files: "

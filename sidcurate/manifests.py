@@ -11,24 +11,21 @@ import hashlib
 import io
 import json
 import os
-import types
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
 
+from sidcurate import screening
 from sidcurate.durable import sync_folder, write_whole
 from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.rows import Rows, arrow_schema, table_of
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +33,9 @@ if TYPE_CHECKING:
 SUMS = "SHA256SUMS"
 _START_AGAIN = "move the folder away and run `sidcurate ingest` again"
 _JUDGED = b"sidcurate.judged"
-_ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}
 
 R = TypeVar("R", bound=Record)
+Given: TypeAlias = "Sequence[Record] | pa.Table"
 
 
 @dataclass(frozen=True)
@@ -46,35 +43,38 @@ class Manifest:
     """All tables of one device, verified. `judged` says what the findings were made from; None before `validate`."""
 
     directory: Path
-    captures: Sequence[Capture]
-    pairs: Sequence[Pair]
-    unpaired: Sequence[Unpaired]
-    findings: Sequence[Finding]
+    tables: Mapping[type[Record], pa.Table]
     judged: Mapping[str, Any] | None
     sums: Mapping[str, str]
+
+    @cached_property
+    def captures(self) -> Sequence[Capture]:
+        """The captures as records. Making these takes a second for 30,000 rows; `rows` reads a table by column."""
+        return self.rows(Capture).records()
+
+    @cached_property
+    def pairs(self) -> Sequence[Pair]:
+        """The pairs as records."""
+        return self.rows(Pair).records()
+
+    @cached_property
+    def unpaired(self) -> Sequence[Unpaired]:
+        """The captures in no pair, as records."""
+        return self.rows(Unpaired).records()
+
+    @cached_property
+    def findings(self) -> Sequence[Finding]:
+        """The findings as records."""
+        return self.rows(Finding).records()
+
+    def rows(self, model: type[R]) -> Rows[R]:
+        """Return the rows of one table, to be read by column."""
+        return Rows.of(model, self.tables[model])
 
     @property
     def device(self) -> str:
         """Slug of the camera: the name of the manifest's folder."""
         return self.directory.name
-
-
-def arrow_schema(model: type[Record]) -> pa.Schema:
-    """Return the one Arrow schema of a record's table, made from the model's fields."""
-    return pa.schema([pa.field(name, _arrow_type(field.annotation)) for name, field in model.model_fields.items()])
-
-
-def _arrow_type(annotation: Any) -> pa.DataType:  # noqa: ANN401 - an annotation has no narrower type
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return _arrow_type(next(argument for argument in arguments if argument is not type(None)))
-    if origin is tuple:
-        return pa.list_(_arrow_type(arguments[0]))
-    if hasattr(annotation, "__metadata__"):  # Annotated[...]
-        return _arrow_type(arguments[0])
-    if annotation in _ARROW_TYPES:
-        return _ARROW_TYPES[annotation]
-    return _ARROW_TYPES[type(arguments[0])]  # Literal["a", "b"]
 
 
 def directories(root: Path) -> list[Path]:
@@ -105,14 +105,12 @@ def load(directory: Path) -> Manifest:
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
     sums = _committed(directory)
-    tables = {model.table: _read(directory / _file_name(model), sums) for model in RECORDS}
-    footer = (tables["findings"].schema.metadata or {}).get(_JUDGED) if tables["findings"] is not None else None
+    found = {model: _read(directory / _file_name(model), sums) for model in RECORDS}
+    findings = found[Finding]
+    footer = None if findings is None else (findings.schema.metadata or {}).get(_JUDGED)
     return Manifest(
         directory=directory,
-        captures=_records(tables["captures"], Capture, directory),
-        pairs=_records(tables["pairs"], Pair, directory),
-        unpaired=_records(tables["unpaired"], Unpaired, directory),
-        findings=_records(tables["findings"], Finding, directory),
+        tables={model: _strict(table, model, directory) for model, table in found.items()},
         judged=json.loads(footer) if footer else None,
         sums=sums,
     )
@@ -134,22 +132,20 @@ def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
     return found
 
 
-def save(
-    directory: Path, tables: Mapping[type[Record], Iterable[Record]], judged: Mapping[str, Any] | None = None
-) -> None:
+def save(directory: Path, tables: Mapping[type[Record], Given], judged: Mapping[str, Any] | None = None) -> None:
     """Commit new tables together; tables that are not named stay as they are.
 
     Args:
         directory: folder of the manifest, made if it is missing.
-        tables: records by their model, in the order in which they are to stand.
+        tables: records by their model, in the order in which they are to stand, or a table of the model's schema.
         judged: what the findings were made from; goes into the footer of findings.parquet.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with _only_writer(directory):
         sums = dict(_committed(directory)) if (directory / SUMS).exists() else {}
         _sweep(directory)
-        for model, records in tables.items():
-            content = _parquet_bytes(model, records, judged if model is Finding else None)
+        for model, given in tables.items():
+            content = _parquet_bytes(model, given, judged if model is Finding else None)
             name = _file_name(model)
             sums[name] = hashlib.sha256(content).hexdigest()
             write_whole(_staged(directory, name, sums[name]), content)
@@ -175,13 +171,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _parquet_bytes(model: type[Record], records: Iterable[Record], judged: Mapping[str, Any] | None) -> bytes:
-    schema = arrow_schema(model)
-    if judged is not None:
-        schema = schema.with_metadata({_JUDGED: json.dumps(judged, sort_keys=True).encode()})
-    table = pa.Table.from_pylist([record.model_dump() for record in records], schema=schema)
+def _parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] | None) -> bytes:
+    metadata = None if judged is None else {_JUDGED: json.dumps(judged, sort_keys=True).encode()}
+    table = given if isinstance(given, pa.Table) else table_of(model, given)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd", write_page_checksum=True)
     return buffer.getvalue()
 
 
@@ -189,29 +183,38 @@ def _read(path: Path, sums: Mapping[str, str]) -> pa.Table | None:
     if path.name not in sums:
         return None
     try:
-        return pq.read_table(path, page_checksum_verification=True)
+        table = pq.read_table(path, page_checksum_verification=True)
+        table.validate(full=True)
     except (OSError, pa.ArrowException) as error:
         raise IntegrityError(f"{path} is not a readable Parquet file ({error}); {_START_AGAIN}") from error
+    return table
 
 
-def _records(table: pa.Table | None, model: type[R], directory: Path) -> list[R]:
+def _strict(table: pa.Table | None, model: type[Record], directory: Path) -> pa.Table:
+    """Return a table of which every row keeps what its record promises."""
     if table is None:
-        return []
+        return arrow_schema(model).empty_table()
     where = directory / _file_name(model)
-    versions = set(table.column("schema_version").to_pylist()) if "schema_version" in table.column_names else {None}
+    versions = _versions(table)
     if table.num_rows and versions != {SCHEMA_VERSION}:
         raise IntegrityError(
             f"{where} has schema version {versions.pop()}, this sidcurate reads {SCHEMA_VERSION}: "
             "upgrade it (`pip install -U sidcurate`)"
         )
-    try:
-        return TypeAdapter(list[model]).validate_python(table.to_pylist())  # type: ignore[valid-type]
-    except ValidationError as error:
-        first = error.errors()[0]
+    strict, breach = screening.strict(table, model)
+    if breach:
         raise IntegrityError(
-            f"{where} breaks its schema at row {first['loc'][0]}, field {first['loc'][-1]}: {first['msg']}; "
-            + _START_AGAIN
-        ) from error
+            f"{where} breaks its schema at row {breach.row}, field {breach.field}: {breach.reason}; {_START_AGAIN}"
+        )
+    return strict
+
+
+def _versions(table: pa.Table) -> set[Any]:
+    """Return the schema versions that the rows of a table name; None where they name none."""
+    if table.column_names.count("schema_version") != 1:
+        return {None}
+    column = table.column("schema_version")
+    return set(column.unique().to_pylist()) if pa.types.is_integer(column.type) else {str(column.type)}
 
 
 def _committed(directory: Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sidcurate.align.trace import Trace
 from sidcurate.errors import IntegrityError
 from sidcurate.measuring import trace_path
 from sidcurate.rules import Limits
-from sidcurate.rules.contract import PairView
+from sidcurate.rules.views import PairView
 from sidcurate.schemas import Capture, Pair
 
 _SURFACE_POINTS = 81

@@ -109,7 +109,7 @@ def account(manifest: Manifest) -> Account:
         unpaired=len(manifest.unpaired),
         cameras=tuple(_cameras(manifest.captures)),
         pairs=len(manifest.pairs),
-        left_out=None if never_judged else len(verdicts.left_out(manifest.pairs, manifest.findings)),
+        left_out=None if never_judged else len(verdicts.left_out(manifest.rows(Pair), manifest.findings)),
         scenes=len({pair.scene_id for pair in manifest.pairs}),
         split=tuple(_split(manifest.pairs)),
         ratio_low=limits["exposure_ratio_low"],
@@ -123,7 +123,7 @@ def account(manifest: Manifest) -> Account:
 
 def _reason_not_usable(manifest: Manifest) -> str | None:
     try:
-        verdicts.judged_pairs(manifest)
+        verdicts.check_usable(manifest)
     except UsageError as error:
         return str(error)
     return None

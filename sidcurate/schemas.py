@@ -4,6 +4,7 @@ A null means unknown, never 0, 100 or 1970. "By CFA position" means row by row o
 mosaic: for "BGGR" the four values belong to B, G, G, R.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -26,11 +27,19 @@ def _stays_inside(path: str) -> str:
     return path
 
 
-# Lists come back from Arrow where a record holds a tuple; nothing else is coerced.
-Floats = Annotated[tuple[float, ...], Field(strict=False)]
-Ints = Annotated[tuple[int, ...], Field(strict=False)]
+@dataclass(frozen=True)
+class Sieve:
+    """Says of a validator what a whole column can be searched for: text without this pattern is never refused."""
+
+    pattern: str
+
+
+# Lists come back from Arrow where a record holds a tuple; nothing else is coerced. No mosaic repeats after more sites
+# than the 6x6 of X-Trans has.
+Floats = Annotated[tuple[float, ...], Field(strict=False, max_length=36)]
+Ints = Annotated[tuple[int, ...], Field(strict=False, max_length=36)]
 # A path from a manifest is joined to the raws' folder: it must not lead out of it.
-RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_stays_inside)]
+RelativePath = Annotated[str, Field(min_length=1), AfterValidator(_stays_inside), Sieve(r"^/|\.\.|\x00")]
 Paths = Annotated[tuple[str, ...], Field(strict=False)]
 
 

@@ -1,13 +1,13 @@
 """Judge a manifest and keep what was found beside it."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sidcurate import files, manifests, rules, verdicts
 from sidcurate.manifests import Manifest
-from sidcurate.schemas import Capture, Finding
+from sidcurate.schemas import Capture, Finding, Pair, Unpaired
 
 # Tables that are judged. Findings are stale when one of them has another hash.
 JUDGED_TABLES = ("captures.parquet", "pairs.parquet", "unpaired.parquet")
@@ -37,8 +37,8 @@ class Verdict:
         return any(finding.severity == "error" for finding in self.judgement.findings)
 
 
-def _unwatched(captures: Iterable[Capture]) -> Iterable[Capture]:
-    return captures
+def _silent(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
 
 
 def validate(
@@ -46,7 +46,7 @@ def validate(
     standard: Standard,
     *,
     keep: bool = True,
-    watch: Callable[[Sequence[Capture]], Iterable[Capture]] = _unwatched,
+    progress: Callable[[str, int, int], None] = _silent,
 ) -> Verdict:
     """Judge one manifest; write its findings, with what they were made from.
 
@@ -54,21 +54,22 @@ def validate(
         directory: folder of the manifest.
         standard: limits, ignored and selected rules, and how to look at the files.
         keep: whether findings.parquet is written; never for a selection of rules.
-        watch: passes the captures on while their files are looked at, to show progress.
+        progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
         IntegrityError: the manifest is damaged.
         UsageError: an unknown code, or a file that cannot be read.
     """
     manifest = manifests.load(directory)
-    looked = None if standard.look == "none" else list(files.states(directory, watch(manifest.captures), standard.look))
-    tables = rules.Tables(
-        manifest.device, manifest.captures, manifest.pairs, manifest.unpaired, looked, files.folder(directory)
-    )
-    judgement = rules.run(tables, standard.limits, standard.select, standard.ignore)
+    looked = None
+    if standard.look != "none":
+        looked = files.states(directory, manifest.rows(Capture), standard.look, progress)
+    captures, pairs, unpaired = (manifest.tables[model] for model in (Capture, Pair, Unpaired))
+    tables = rules.Tables(manifest.device, captures, pairs, unpaired, looked, files.folder(directory))
+    judgement = rules.run(tables, standard.limits, standard.select, standard.ignore, progress)
     if keep and standard.select is None:
         manifests.save(directory, {Finding: judgement.findings}, judged=_judged(manifest, standard, judgement))
-    return Verdict(manifest, judgement, verdicts.left_out(manifest.pairs, judgement.findings))
+    return Verdict(manifest, judgement, verdicts.left_out(manifest.rows(Pair), judgement.findings))
 
 
 def _judged(manifest: Manifest, standard: Standard, judgement: rules.Judgement) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Which pairs the findings of a manifest leave for training."""
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
+from sidcurate.rows import Rows
 from sidcurate.schemas import Finding, Pair
 
 
@@ -13,6 +16,17 @@ def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, .
     Raises:
         UsageError: the manifest was never validated, has changed since, or is faulty as a whole.
     """
+    check_usable(manifest)
+    excluded = left_out(manifest.rows(Pair), manifest.findings)
+    return [pair for pair in manifest.pairs if pair.pair_id not in excluded], excluded
+
+
+def check_usable(manifest: Manifest) -> None:
+    """Check that a manifest was judged as it is, and is not faulty as a whole.
+
+    Raises:
+        UsageError: it was never validated, has changed since, or is faulty as a whole.
+    """
     what_to_do = f"run `sidcurate validate --device {manifest.device}`"
     if manifest.judged is None:
         raise UsageError(f"{manifest.device} was never validated; {what_to_do}")
@@ -21,29 +35,28 @@ def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, .
     for finding in manifest.findings:
         if finding.severity == "error" and finding.subject_kind == "manifest":
             raise UsageError(f"{manifest.device} cannot be used: {finding.code} {finding.message}")
-    excluded = left_out(manifest.pairs, manifest.findings)
-    return [pair for pair in manifest.pairs if pair.pair_id not in excluded], excluded
 
 
 def usable_pairs(manifest: Manifest) -> list[Pair]:
     """Return the pairs that the findings leave, or all of them where there are no findings of this state."""
     fresh = manifest.judged is not None and not _changed_since_judged(manifest)
-    excluded = left_out(manifest.pairs, manifest.findings) if fresh else {}
+    excluded = left_out(manifest.rows(Pair), manifest.findings) if fresh else {}
     return [pair for pair in manifest.pairs if pair.pair_id not in excluded]
 
 
-def left_out(pairs: Iterable[Pair], findings: Iterable[Finding]) -> dict[str, tuple[str, ...]]:
+def left_out(pairs: Rows[Pair], findings: Iterable[Finding]) -> dict[str, tuple[str, ...]]:
     """Return the pairs that a finding of severity error keeps out, itself or through a capture, with the codes."""
-    codes: dict[tuple[str, str], set[str]] = {}
+    codes: dict[str, dict[str, set[str]]] = {"pair": {}, "capture": {}, "manifest": {}}
     for finding in findings:
         if finding.severity == "error":
-            codes.setdefault((finding.subject_kind, finding.subject_id), set()).add(finding.code)
-    found = {pair.pair_id: set().union(*(codes.get(subject, ()) for subject in _subjects(pair))) for pair in pairs}
-    return {pair_id: tuple(sorted(of_pair)) for pair_id, of_pair in found.items() if of_pair}
-
-
-def _subjects(pair: Pair) -> tuple[tuple[str, str], ...]:
-    return ("pair", pair.pair_id), ("capture", pair.short_path), ("capture", pair.long_path)
+            codes[finding.subject_kind].setdefault(finding.subject_id, set()).add(finding.code)
+    subjects = {"pair_id": codes["pair"], "short_path": codes["capture"], "long_path": codes["capture"]}
+    faulty = pairs.take(reduce(or_, (pairs.named(fact, known) for fact, known in subjects.items())))
+    found: dict[str, tuple[str, ...]] = {}
+    for names in zip(*(faulty.arrow(fact).to_pylist() for fact in subjects), strict=True):
+        known = (of_kind.get(name, set()) for name, of_kind in zip(names, subjects.values(), strict=True))
+        found[names[0]] = tuple(sorted(set().union(*known)))
+    return found
 
 
 def _changed_since_judged(manifest: Manifest) -> list[str]:

@@ -8,7 +8,8 @@ from factories import DEVICE, capture, fired, judge, judge_capture, scene, sessi
 
 from sidcurate.errors import UsageError
 from sidcurate.rules import RULES, Limits, Tables
-from sidcurate.rules.contract import CaptureView, Draft, ManifestView, PairView, Rule
+from sidcurate.rules.contract import Draft, Fault, Rule
+from sidcurate.rules.views import ManifestView, captures_of, pairs_of
 from sidcurate.schemas import FileState, Unpaired
 from sidcurate.verdicts import left_out
 
@@ -103,7 +104,7 @@ def test_a_missing_raw_is_named_and_its_pair_counted_out():
     assert (missing.subject_kind, missing.subject_id) == ("capture", gone)
     assert "/raws/canon90d" in missing.message
     assert fired(judgement) == ["SET304", "SET303"]
-    assert left_out(tables.pairs, judgement.findings) == {"00000_00": ("SET304",)}
+    assert left_out(tables.pair_rows, judgement.findings) == {"00000_00": ("SET304",)}
 
 
 def test_a_folder_that_is_gone_is_one_finding():
@@ -192,20 +193,19 @@ def test_every_rule_judges_by_itself_what_its_requirements_could_have_hidden():
     nothing = capture(
         time=None, iso=None, f_number=None, focal_length_mm=None, sha256=None, cfa=None, cfa_kind=None, width=None
     ).model_copy(update=dict.fromkeys(("black_level", "white_level", "dn_p1", "code_step", "clipped_fraction")))
-    row = session((nothing, nothing, scene(1)[2])).pairs[0]
-    views = {
-        "capture": CaptureView(nothing, Tables(DEVICE, [nothing])),
-        "pair": PairView(row, nothing, nothing),
-        "manifest": ManifestView(Tables(DEVICE)),
-    }
+    row = scene(1)[2].model_copy(update={"short_path": nothing.path, "long_path": nothing.path})
+    tables = Tables(DEVICE, [nothing], [row])
+    (captures,), (pairs,) = captures_of(tables), pairs_of(tables)
+    shown = {"capture": captures, "pair": pairs, "manifest": ManifestView(Tables(DEVICE), {})}
     for rule in RULES.values():
-        list(rule.judge(views[rule.subject_kind], Limits()))
+        list(rule.judge(shown[rule.subject_kind], Limits()))
 
 
 def test_a_draft_may_be_milder_or_harder_than_its_rule(monkeypatch):
-    def judge_twice(view, limits):
-        yield Draft("a little off")
-        yield Draft("far off", severity="error")
+    def judge_twice(pairs, limits):
+        everywhere = pairs.signal > 0
+        yield Fault(everywhere, lambda pair, limits: Draft("a little off"), goes_on=True)
+        yield Fault(everywhere, lambda pair, limits: Draft("far off", severity="error"))
 
     rule = Rule("PAIR212", "black-level-off", "warning", (), (), 1, "", judge_twice)
     monkeypatch.setitem(RULES, "PAIR212", rule)

@@ -1,6 +1,6 @@
 """`sidcurate validate`: judge manifests by the rules, show what is wrong, and keep the findings."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,15 +13,17 @@ from sidcurate.cli.options import dry_run_option, format_option, manifests_optio
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
     from sidcurate.files import Look
-    from sidcurate.schemas import Capture, Finding, Pair
+    from sidcurate.rows import Rows
+    from sidcurate.schemas import Finding, Pair
     from sidcurate.validation import Standard, Verdict
 
 ERRORS_FOUND = 1
 JSON_VERSION = 1
 _RATIOS_SHOWN = 8
+_NARROWEST = 20
 
 
 @click.command(short_help="Judge manifests by the rules.")
@@ -77,10 +79,10 @@ def command(
     if pair_id is not None:
         passes = show(_directories(manifests_root, devices)[0], pair_id, asked, png, dry_run=dry_run)
         ctx.exit(0 if passes else ERRORS_FOUND)
-    verdicts = [
-        validate(directory, asked, keep=not dry_run, watch=_watch)
-        for directory in _directories(manifests_root, devices)
-    ]
+    verdicts = []
+    for directory in _directories(manifests_root, devices):
+        with progress() as report:
+            verdicts.append(validate(directory, asked, keep=not dry_run, progress=report))
     _PRINTERS[output_format](verdicts, asked)
     if dry_run or select:
         say(f"{'dry run' if dry_run else 'only some rules were asked for'}: no findings were written")
@@ -118,13 +120,6 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
     return found
 
 
-def _watch(captures: "Sequence[Capture]") -> "Iterator[Capture]":
-    with progress() as report:
-        for done, capture in enumerate(captures, start=1):
-            yield capture
-            report("looking at the raws", done, len(captures))
-
-
 def _print_json(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
     import json
 
@@ -138,10 +133,12 @@ def _print_json(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
 
 
 def _as_json(verdict: "Verdict") -> dict[str, Any]:
-    total = len(verdict.manifest.pairs)
+    from sidcurate.schemas import Capture, Pair
+
+    total = len(verdict.manifest.rows(Pair))
     return {
         "device": verdict.manifest.device,
-        "captures": len(verdict.manifest.captures),
+        "captures": len(verdict.manifest.rows(Capture)),
         "pairs": {"total": total, "passed": total - len(verdict.left_out), "left_out": dict(verdict.left_out)},
         "findings": [finding.model_dump(mode="json") for finding in verdict.judgement.findings],
         "checked": dict(verdict.judgement.checked),
@@ -172,39 +169,37 @@ def _print_table(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
         for subject, findings in groupby(
             verdict.judgement.findings, key=lambda row: (row.subject_kind, row.subject_id)
         ):
-            console.print(_subject(*subject, list(findings)))
+            console.print(_subject(*subject, list(findings), console), soft_wrap=True)
         _print_summary(console, verdict, asked)
 
 
-def _subject(kind: str, name: str, findings: "Sequence[Finding]") -> "Table":
-    """Return one subject's findings: a line that says where, then a row each, wrapped and never cut."""
-    from rich.table import Table
+def _subject(kind: str, name: str, findings: "Sequence[Finding]", console: "Console") -> "Text":
+    """Return one subject's findings: a line that says where, then the messages beside their codes, never cut."""
     from rich.text import Text
 
-    where = Text.assemble((f"{kind} {name}", "bold"), overflow="fold")
+    told = Text.assemble((f"{kind} {name}", "bold"))
     if kind == "pair":
-        where.append(f"  ({', '.join(findings[0].paths)})", "dim")
-    rows = Table.grid(padding=(0, 2))
-    rows.add_column()
-    rows.add_column()
-    rows.add_column(overflow="fold")
+        told.append(f"  ({', '.join(findings[0].paths)})", "dim")
     for finding in findings:
         style = "bold red" if finding.severity == "error" else "yellow"
-        rows.add_row(Text(f"  {finding.severity}", style), finding.code, Text(finding.message))
-    whole = Table.grid(padding=(0, 0, 0, 0))
-    whole.add_column(overflow="fold")
-    whole.add_row(where)
-    whole.add_row(rows)
-    return whole
+        lead = Text.assemble("  ", (f"{finding.severity:<7}", style), f"  {finding.code:<7}  ")
+        lines = Text(finding.message).wrap(console, max(console.width - len(lead), _NARROWEST))
+        for line in lines:
+            line.rstrip()
+        told.append("\n").append_text(lead).append_text(Text("\n" + " " * len(lead)).join(lines))
+    return told
 
 
 def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") -> None:
-    total, out = len(verdict.manifest.pairs), len(verdict.left_out)
+    from sidcurate.schemas import Pair
+
+    pairs = verdict.manifest.rows(Pair)
+    total, out = len(pairs), len(verdict.left_out)
     console.print(
         f"{verdict.manifest.device}: {total - out} of {total} pairs pass, {out} left out", style="bold", soft_wrap=True
     )
-    if verdict.manifest.pairs:
-        console.print(f"  exposure ratios: {_ratios(verdict.manifest.pairs)}", soft_wrap=True)
+    if total:
+        console.print(f"  exposure ratios: {_ratios(pairs)}", soft_wrap=True)
     for severity in ("error", "warning"):
         found = [finding for finding in verdict.judgement.findings if finding.severity == severity]
         if found:
@@ -220,11 +215,11 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
         console.print(f"  ignored: {code} ({reason})", style="dim", soft_wrap=True)
 
 
-def _ratios(pairs: "Sequence[Pair]") -> str:
+def _ratios(pairs: "Rows[Pair]") -> str:
     """Return how many pairs have each exposure ratio, the most frequent first."""
     from collections import Counter
 
-    counts = Counter(f"{pair.exposure_ratio:.3g}×" if pair.exposure_ratio else "unknown" for pair in pairs)
+    counts = Counter(f"{ratio:.3g}×" if ratio else "unknown" for ratio in pairs.arrow("exposure_ratio").to_pylist())
     shown = [f"{ratio} ({count})" for ratio, count in counts.most_common(_RATIOS_SHOWN)]
     others = len(pairs) - sum(count for _, count in counts.most_common(_RATIOS_SHOWN))
     return ", ".join([*shown, *([f"others ({others})"] if others else [])])

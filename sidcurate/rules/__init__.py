@@ -4,9 +4,10 @@ Importing the package registers every rule; `run` applies them to the tables of 
 """
 
 from sidcurate.rules import capture, levels, light, manifest, pair, picture
-from sidcurate.rules.contract import RULES, Draft, Rule, Skip, Tables, rule
+from sidcurate.rules.contract import RULES, Draft, Rule, Skip, rule
 from sidcurate.rules.engine import Judgement, run
 from sidcurate.rules.limits import Limits
+from sidcurate.rules.views import Tables
 
 __all__ = [
     "RULES",

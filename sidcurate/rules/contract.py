@@ -1,22 +1,22 @@
 """What a rule is: its identity, what it is shown, and what it may answer.
 
-A rule is a small pure function of a view and the limits. It yields a `Draft` for each fault and a `Skip` where a fact
-that it needs is missing; yielding nothing means that the subject passed.
+A rule about captures or pairs is asked about many at once. It answers with the rows that it cannot judge for want of a
+fact (`Skip`) and with those at fault (`Fault`); what it names in neither has passed. A row counts once, in the first
+answer that names it. Only for rows at fault does the rule find words, and those from the row's own records.
 """
 
 import inspect
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from string import Formatter
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
-from sidcurate.errors import IntegrityError
 from sidcurate.rules.limits import Limits
-from sidcurate.schemas import Capture, FileState, Pair, Severity, SubjectKind, Unpaired
+from sidcurate.rules.views import Captures, ManifestView, Pairs
+from sidcurate.schemas import Severity, SubjectKind
 
-BODY_FACTS = ("make", "model", "serial", "sensor size")
+if TYPE_CHECKING:
+    from sidcurate.columns import Column, Where
 
 
 @dataclass(frozen=True)
@@ -36,121 +36,32 @@ class Draft:
     """Path of the capture that is at fault, where a rule about the manifest finds one."""
 
 
-@dataclass(frozen=True)
-class Skip:
+class Skip(NamedTuple):
     """The fact that is missing, in words without names, so that skips can be counted by reason."""
 
     reason: str
+    where: "Where | None" = None
+    """Rows that lack it; None for all."""
 
 
-@dataclass(frozen=True)
-class Tables:
-    """All records of one manifest, and what the disk says of its raws.
+class Fault(NamedTuple):
+    """Rows at fault, and how to word one of them."""
 
-    `files` is None when nobody looked. `folder` is where the raws should be, for messages only.
-    """
-
-    device: str
-    captures: Sequence[Capture] = ()
-    pairs: Sequence[Pair] = ()
-    unpaired: Sequence[Unpaired] = ()
-    files: Sequence[FileState] | None = None
-    folder: str | None = None
-
-    @cached_property
-    def by_path(self) -> Mapping[str, Capture]:
-        """Captures by their path."""
-        return {capture.path: capture for capture in self.captures}
-
-    @cached_property
-    def copies(self) -> Mapping[str, Sequence[str]]:
-        """Paths by the hash that they share, sorted."""
-        found: dict[str, list[str]] = {}
-        for capture in sorted(self.captures, key=lambda capture: capture.path):
-            if capture.sha256:
-                found.setdefault(capture.sha256, []).append(capture.path)
-        return found
-
-    @cached_property
-    def bodies(self) -> Mapping[str, Counter[str]]:
-        """How many readable captures have each value of each body fact; unknown ones are not counted."""
-        counts: dict[str, Counter[str]] = {name: Counter() for name in BODY_FACTS}
-        for capture in self.captures:
-            if capture.status == "ok":
-                for name, value in body_facts(capture).items():
-                    counts[name][value] += 1
-        return counts
-
-    @cached_property
-    def usual_bodies(self) -> Mapping[str, Sequence[str]]:
-        """The most frequent values of each body fact, sorted; more than one is a tie."""
-        most = {name: max(counts.values(), default=0) for name, counts in self.bodies.items()}
-        return {name: sorted(v for v, n in counts.items() if n == most[name]) for name, counts in self.bodies.items()}
-
-    def capture(self, path: str, pair_id: str) -> Capture:
-        """Return the capture that a pair names.
-
-        Raises:
-            IntegrityError: the manifest has no such capture.
-        """
-        try:
-            return self.by_path[path]
-        except KeyError:
-            raise IntegrityError(
-                f"pair {pair_id} of {self.device} names {path!r}, which is no capture of the manifest; "
-                f"run `sidcurate pair --device {self.device}`"
-            ) from None
+    where: "Where"
+    words: Callable[..., Draft]
+    """Words the fault of one row, from its `Capture` or `PairView`, the limits and the row's figures."""
+    figures: "Sequence[Column | Where]" = ()
+    """What was judged, where the words need it and no record has it."""
+    goes_on: bool = False
+    """Whether the same row may have another fault by this rule."""
 
 
-def body_facts(capture: Capture) -> dict[str, str]:
-    """Return what is known of the body that took a capture, in words."""
-    size = f"{capture.width}x{capture.height}" if capture.width and capture.height else None
-    values = (capture.camera_make, capture.camera_model, capture.camera_serial, size)
-    return {name: value for name, value in zip(BODY_FACTS, values, strict=True) if value}
-
-
-@dataclass(frozen=True)
-class CaptureView:
-    """One capture, and the tables that it stands in."""
-
-    capture: Capture
-    tables: Tables
-
-
-@dataclass(frozen=True)
-class PairView:
-    """A pair with its two captures."""
-
-    pair: Pair
-    short: Capture
-    long: Capture
-
-
-@dataclass(frozen=True)
-class ManifestView:
-    """All tables, and the subjects with an error so far."""
-
-    tables: Tables
-    faulty: Set[str] = field(default_factory=frozenset)
-
-    @property
-    def usable(self) -> Sequence[Pair]:
-        """The pairs that no error concerns."""
-        return [pair for pair in self.tables.pairs if self.faulty.isdisjoint(pair_keys(pair))]
-
-
-def capture_key(path: str) -> str:
-    """Return the key of a capture among all subjects."""
-    return f"capture:{path}"
-
-
-def pair_keys(pair: Pair) -> tuple[str, str, str]:
-    """Return the keys of a pair and of its two captures: a fault of any of them is a fault of the pair."""
-    return f"pair:{pair.pair_id}", capture_key(pair.short_path), capture_key(pair.long_path)
-
-
-Answers: TypeAlias = Iterator[Draft | Skip]
-V = TypeVar("V", CaptureView, PairView, ManifestView)
+Answers: TypeAlias = Iterator[Fault | Skip]
+Drafts: TypeAlias = Iterator[Draft | Skip]
+"""What a rule about the manifest answers, which is one subject."""
+V = TypeVar("V", Captures, Pairs, ManifestView)
+A = TypeVar("A", Answers, Drafts)
+Judge: TypeAlias = Callable[[V, Limits], A]
 _KINDS: Mapping[str, SubjectKind] = {"CAP": "capture", "PAIR": "pair", "SET": "manifest"}
 
 
@@ -165,7 +76,7 @@ class Rule:
     after: tuple[str, ...]
     version: int
     limit: str
-    judge: Callable[..., Answers]
+    judge: Callable[..., Iterator[Any]]
 
     @property
     def subject_kind(self) -> SubjectKind:
@@ -204,7 +115,7 @@ def rule(
     after: Sequence[str] = (),
     version: int = 1,
     limit: str = "",
-) -> Callable[[Callable[[V, Limits], Answers]], Callable[[V, Limits], Answers]]:
+) -> Callable[[Judge[V, A]], Judge[V, A]]:
     """Register a function as a rule.
 
     Args:
@@ -217,7 +128,7 @@ def rule(
         limit: the default limits in words, a format string over the fields of `Limits`.
     """
 
-    def register(judge: Callable[[V, Limits], Answers]) -> Callable[[V, Limits], Answers]:
+    def register(judge: Judge[V, A]) -> Judge[V, A]:
         RULES[code] = Rule(code, name, severity, tuple(requires), tuple(after), version, limit, judge)
         return judge
 

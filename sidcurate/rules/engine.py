@@ -1,25 +1,20 @@
 """Apply the rules to the tables of one manifest, in the order of what they require."""
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import TopologicalSorter
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from sidcurate.errors import UsageError
-from sidcurate.rules.contract import (
-    RULES,
-    CaptureView,
-    Draft,
-    ManifestView,
-    PairView,
-    Rule,
-    Tables,
-    capture_key,
-    pair_keys,
-)
+from sidcurate.rules.contract import RULES, Draft, Fault, Rule, Skip
 from sidcurate.rules.limits import Limits
-from sidcurate.schemas import Finding, SubjectKind
+from sidcurate.rules.views import Captures, ManifestView, Pairs, PairView, Tables, captures_of, pairs_of
+from sidcurate.schemas import Capture, Finding, SubjectKind
+
+if TYPE_CHECKING:
+    from sidcurate.columns import Where
 
 # A pair stands on its captures, a manifest on both.
 KINDS: Sequence[SubjectKind] = ("capture", "pair", "manifest")
@@ -44,21 +39,26 @@ class _Subject:
     kind: SubjectKind
     name: str
     paths: tuple[str, ...]
-    keys: tuple[str, ...]
-    view: CaptureView | PairView | ManifestView
 
 
 @dataclass
 class _Ledger:
-    """What is known so far. `closed` holds, by code, the subjects on which that rule did not pass."""
+    """What is known so far.
 
-    device: str
+    Attributes:
+        closed: by code, the captures or pairs on which that rule did not pass.
+        closed_names: the same by name, for rules about the manifest, which may name captures.
+        faulty: names of the subjects with an error.
+    """
+
+    tables: Tables
     reported: Collection[str]
     findings: list[Finding] = field(default_factory=list)
     skipped: Counter[tuple[str, str]] = field(default_factory=Counter)
     checked: Counter[str] = field(default_factory=Counter)
-    closed: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    faulty: set[str] = field(default_factory=set)
+    closed: "dict[str, Where]" = field(default_factory=dict)
+    closed_names: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    faulty: defaultdict[SubjectKind, set[str]] = field(default_factory=lambda: defaultdict(set))
 
 
 def run(
@@ -66,6 +66,7 @@ def run(
     limits: Limits,
     select: Sequence[str] | None = None,
     ignore: Mapping[str, str] = NOTHING_IGNORED,
+    progress: Callable[[str, int, int], None] | None = None,
 ) -> Judgement:
     """Return what the rules find in one manifest.
 
@@ -74,6 +75,7 @@ def run(
         limits: thresholds of the rules.
         select: codes to report, all by default; what these require is judged too, in silence.
         ignore: codes that are not judged, each with the reason why.
+        progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
         UsageError: a code is unknown, or a reason is empty.
@@ -82,12 +84,19 @@ def run(
     _check_codes(select or ())
     check_ignored(ignore)
     reported = {code for code in (RULES if select is None else select) if code not in ignore}
-    ledger = _Ledger(tables.device, reported)
-    for kind in KINDS:
+    ledger = _Ledger(tables, reported)
+    for kind, rows, batches in (
+        ("capture", tables.capture_rows, captures_of),
+        ("pair", tables.pair_rows, pairs_of),
+    ):
         wanted = _in_order(kind, reported, ignore)
-        for subject in _subjects(kind, tables, ledger):
+        for batch in batches(tables):
             for rule in wanted:
-                _apply(rule, subject, limits, ledger)
+                _apply(rule, batch, limits, ledger)
+            if progress:
+                progress(f"judging {kind}s", int(batch.rows.numbers[-1]) + 1, len(rows))
+    for rule in _in_order("manifest", reported, ignore):
+        _apply_to_manifest(rule, limits, ledger)
     return _judgement(ledger)
 
 
@@ -121,63 +130,109 @@ def _in_order(kind: str, reported: Collection[str], ignore: Collection[str]) -> 
     return [RULES[code] for code in order if code in needed - set(ignore) and RULES[code].subject_kind == kind]
 
 
-def _subjects(kind: str, tables: Tables, ledger: _Ledger) -> Iterator[_Subject]:
-    if kind == "manifest":
-        key = (f"manifest:{tables.device}",)
-        yield _Subject("manifest", tables.device, (), key, ManifestView(tables, ledger.faulty))
-    elif kind == "pair":
-        for pair in tables.pairs:
-            short, long = (tables.capture(path, pair.pair_id) for path in (pair.short_path, pair.long_path))
-            paths = (pair.short_path, pair.long_path)
-            yield _Subject("pair", pair.pair_id, paths, pair_keys(pair), PairView(pair, short, long))
-    else:
-        for capture in tables.captures:
-            key = (capture_key(capture.path),)
-            yield _Subject("capture", capture.path, (capture.path,), key, CaptureView(capture, tables))
+def _apply(rule: Rule, batch: Captures | Pairs, limits: Limits, ledger: _Ledger) -> None:
+    """Ask a rule about many captures or pairs, and book its answers."""
+    waiting = ~batch.rows.nowhere()
+    for code in rule.requires:
+        _skip(rule, batch, waiting & _closed(code, batch, ledger), f"needs {code}", ledger)
+        waiting &= ~_closed(code, batch, ledger)
+    judged = waiting.copy()
+    for answer in rule.judge(batch, limits) if waiting.any() else ():
+        where = waiting if answer.where is None else waiting & answer.where
+        if isinstance(answer, Skip):
+            _skip(rule, batch, where, answer.reason, ledger)
+            judged &= ~where
+        else:
+            _find(rule, batch, where, answer, limits, ledger)
+        if not (isinstance(answer, Fault) and answer.goes_on):
+            waiting &= ~where
+    ledger.checked[rule.code] += int(judged.sum())
 
 
-def _apply(rule: Rule, subject: _Subject, limits: Limits, ledger: _Ledger) -> None:
-    missing = _unmet(rule, subject.keys, ledger)
-    if missing:
-        _skip(rule, subject, f"needs {missing}", ledger)
+def _closed(code: str, batch: Captures | Pairs, ledger: _Ledger) -> "Where":
+    """Return the rows on which a rule did not pass: on themselves, or, for a pair, on one of its captures."""
+    closed = ledger.closed.get(code)
+    if closed is None:
+        return batch.rows.nowhere()
+    if isinstance(batch, Pairs) and RULES[code].subject_kind == "capture":
+        of_either: Where = closed[batch.short.numbers] | closed[batch.long.numbers]
+        return of_either
+    of_row: Where = closed[batch.rows.numbers]
+    return of_row
+
+
+def _close(rule: Rule, batch: Captures | Pairs, where: "Where", ledger: _Ledger) -> None:
+    if rule.code not in ledger.closed:
+        tables = ledger.tables
+        ledger.closed[rule.code] = (tables.pair_rows if isinstance(batch, Pairs) else tables.capture_rows).nowhere()
+    ledger.closed[rule.code][batch.rows.numbers[where]] = True
+
+
+def _skip(rule: Rule, batch: Captures | Pairs, where: "Where", reason: str, ledger: _Ledger) -> None:
+    count = int(where.sum())
+    if count:
+        _close(rule, batch, where, ledger)
+        if rule.code in ledger.reported:
+            ledger.skipped[rule.code, reason] += count
+
+
+def _find(rule: Rule, batch: Captures | Pairs, where: "Where", fault: Fault, limits: Limits, ledger: _Ledger) -> None:
+    """Word the fault of each row that is at fault, and book it."""
+    if not where.any():
         return
+    _close(rule, batch, where, ledger)
+    if rule.code in ledger.reported:
+        views: Sequence[Capture | PairView] = batch.views(where)
+        for row, view in zip(where.nonzero()[0].tolist(), views, strict=True):
+            draft = fault.words(view, limits, *(figure[row] for figure in fault.figures))
+            _record(rule, _subject(view), draft, ledger)
+
+
+def _subject(view: Capture | PairView) -> _Subject:
+    if isinstance(view, PairView):
+        return _Subject("pair", view.pair.pair_id, (view.pair.short_path, view.pair.long_path))
+    return _Subject("capture", view.path, (view.path,))
+
+
+def _apply_to_manifest(rule: Rule, limits: Limits, ledger: _Ledger) -> None:
+    """Ask a rule about the manifest, which may answer that some captures are at fault."""
+    device = ledger.tables.device
+    missing = _unmet(rule, device, ledger)
+    answers = [Skip(f"needs {missing}")] if missing else rule.judge(ManifestView(ledger.tables, ledger.faulty), limits)
     judged = True
-    for answer in rule.judge(subject.view, limits):
+    for answer in answers:
+        subject = _Subject("manifest", device, ())
+        if isinstance(answer, Draft) and answer.capture is not None:
+            subject = _Subject("capture", answer.capture, (answer.capture,))
+            missing = _unmet(rule, answer.capture, ledger)
+            answer = Skip(f"needs {missing}") if missing else answer
+        else:
+            judged &= not isinstance(answer, Skip)
+        ledger.closed_names[rule.code].add(subject.name)
         if isinstance(answer, Draft):
             _record(rule, subject, answer, ledger)
-        else:
-            judged = False
-            _skip(rule, subject, answer.reason, ledger)
+        elif rule.code in ledger.reported:
+            ledger.skipped[rule.code, answer.reason] += 1
     ledger.checked[rule.code] += judged
 
 
-def _unmet(rule: Rule, keys: Collection[str], ledger: _Ledger) -> str | None:
-    for code in rule.requires:
-        if not ledger.closed[code].isdisjoint(keys):
-            return code
-    return None
+def _unmet(rule: Rule, name: str, ledger: _Ledger) -> str | None:
+    return next((code for code in rule.requires if name in _closed_names(code, ledger)), None)
 
 
-def _skip(rule: Rule, subject: _Subject, reason: str, ledger: _Ledger) -> None:
-    ledger.closed[rule.code].add(subject.keys[0])
-    if rule.code in ledger.reported:
-        ledger.skipped[rule.code, reason] += 1
+def _closed_names(code: str, ledger: _Ledger) -> Collection[str]:
+    if RULES[code].subject_kind == "capture" and code in ledger.closed and code not in ledger.closed_names:
+        ledger.closed_names[code] = set(ledger.tables.capture_rows.take(ledger.closed[code]).path.known_values())
+    return ledger.closed_names[code]
 
 
 def _record(rule: Rule, subject: _Subject, draft: Draft, ledger: _Ledger) -> None:
-    if draft.capture is not None:
-        subject = _Subject("capture", draft.capture, (draft.capture,), (capture_key(draft.capture),), subject.view)
-        missing = _unmet(rule, subject.keys, ledger)
-        if missing:
-            _skip(rule, subject, f"needs {missing}", ledger)
-            return
-    ledger.closed[rule.code].add(subject.keys[0])
     if rule.code not in ledger.reported:
         return
-    finding = _finding(rule, subject, draft, ledger.device)
+    finding = _finding(rule, subject, draft, ledger.tables.device)
     ledger.findings.append(finding)
     if finding.severity == "error":
-        ledger.faulty.add(subject.keys[0])
+        ledger.faulty[subject.kind].add(subject.name)
 
 
 def _finding(rule: Rule, subject: _Subject, draft: Draft, device: str) -> Finding:

@@ -1,8 +1,17 @@
 """Figures in rules: compared exactly, so that a value at a limit passes, and written as a person writes them."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sidcurate.columns import Column, Where
+
+# Far more than a few operations on floats can be off, as a share of what they compute.
+_ROUNDING = 1e-9
 
 
 @lru_cache(maxsize=4096)
@@ -14,6 +23,33 @@ def exact(value: float) -> Fraction:
 def relative_difference(first: float, second: float) -> Fraction:
     """Return how far the larger of two positive numbers lies above the smaller, as a share of the smaller."""
     return exact(max(first, second)) / exact(min(first, second)) - 1
+
+
+def unknown(*facts: "Column") -> "Where":
+    """Return the rows of which at least one of some facts is unknown."""
+    return reduce(or_, (fact.unknown for fact in facts))
+
+
+def outside(values: "Column", low: Fraction | None, high: Fraction, exactly: Callable[[int], Fraction]) -> "Where":
+    """Return the rows whose value lies outside limits, exactly: floats decide only where they are clear of these.
+
+    Args:
+        values: the values as floats, at most a few roundings off.
+        low: the lower limit; None for none.
+        high: the upper limit.
+        exactly: returns the exact value of a row.
+    """
+    ends = [float(end) for end in (low, high) if end is not None]
+    beyond = (values < ends[0]) | (values > ends[-1]) if len(ends) > 1 else values > ends[0]
+    close = reduce(or_, (abs(values - end) <= _ROUNDING * (1 + abs(end)) for end in ends))
+    for row in close.nonzero()[0].tolist():
+        beyond[row] = exactly(row) > high or (low is not None and exactly(row) < low)
+    return beyond
+
+
+def differ_by_more(first: "Column", second: "Column", limit: float) -> "Where":
+    """Return the rows in which two positive numbers have a larger relative difference than is allowed."""
+    return outside(first.apart(second), None, exact(limit), lambda row: relative_difference(first[row], second[row]))
 
 
 def percent(share: float | Fraction) -> str:

@@ -1,13 +1,21 @@
 """PAIR201 to PAIR207: rules about what the headers of two frames of one scene say."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
+from functools import reduce
+from itertools import compress
+from operator import and_, or_
+from typing import TYPE_CHECKING, Any
 
 from sidcurate.exposure import exposure_ratio, format_seconds
-from sidcurate.rules.contract import Answers, Draft, PairView, Skip, rule
-from sidcurate.rules.figures import apart, exact, percent, relative_difference
+from sidcurate.rules.contract import Answers, Draft, Fault, Skip, rule
+from sidcurate.rules.figures import apart, differ_by_more, exact, outside, percent, relative_difference, unknown
 from sidcurate.rules.limits import Limits
+from sidcurate.rules.views import Pairs, PairView
 from sidcurate.schemas import Capture
+
+if TYPE_CHECKING:
+    from sidcurate.columns import Column, Where
 
 # Shutter times that cameras offer, in thirds of a stop, as their dials name them.
 _DIAL = (
@@ -18,10 +26,8 @@ _DIAL = (
 SHUTTER_TIMES = tuple(map(Fraction, _DIAL.split()))
 
 
-def _exposure(capture: Capture) -> Fraction | None:
-    if capture.exposure_num is None or capture.exposure_den is None:
-        return None
-    return Fraction(capture.exposure_num, capture.exposure_den)
+def _exposure(capture: Capture) -> Fraction:
+    return Fraction(capture.exposure_num or 0, capture.exposure_den or 1)
 
 
 @rule(
@@ -31,7 +37,7 @@ def _exposure(capture: Capture) -> Fraction | None:
     requires=("CAP111",),
     limit="{exposure_ratio_low:g}-{exposure_ratio_high:g}×, ±{exposure_ratio_tolerance:.0%}",
 )
-def ratio_outside_range(view: PairView, limits: Limits) -> Answers:
+def ratio_outside_range(pairs: Pairs, limits: Limits) -> Answers:
     """The exposure times of long and short have a ratio outside the range that the network is made for.
 
     Why: below the range the short frame is hardly dark and teaches nothing; above it, it holds less signal than the
@@ -40,19 +46,28 @@ def ratio_outside_range(view: PairView, limits: Limits) -> Answers:
     tolerance at both ends (SID's own names, 10 s and 0.033 s, give 303.03).
     Cure: shoot the short frame again with a time inside the range; the message says which.
     """
-    short_s, long_s = _exposure(view.short), _exposure(view.long)
-    if short_s is None or long_s is None:
-        yield Skip("an exposure time is unknown")
-        return
+    short, long = pairs.short, pairs.long
+    times = (long.exposure_num, long.exposure_den, short.exposure_num, short.exposure_den)
+    yield Skip("an exposure time is unknown", unknown(*times))
+
+    def exactly(row: int) -> Fraction:
+        long_num, long_den, short_num, short_den = (time[row] for time in times)
+        return exposure_ratio(Fraction(long_num, long_den), Fraction(short_num, short_den))
+
+    ratio = (long.exposure_num / long.exposure_den) / (short.exposure_num / short.exposure_den)
+    tolerance = exact(limits.exposure_ratio_tolerance)
+    low, high = exact(limits.exposure_ratio_low) * (1 - tolerance), exact(limits.exposure_ratio_high) * (1 + tolerance)
+    yield Fault(outside(ratio, low, high, exactly), _ratio_outside_range)
+
+
+def _ratio_outside_range(pair: PairView, limits: Limits) -> Draft:
+    short_s, long_s = _exposure(pair.short), _exposure(pair.long)
     ratio = exposure_ratio(long_s, short_s)
     low, high = exact(limits.exposure_ratio_low), exact(limits.exposure_ratio_high)
-    tolerance = exact(limits.exposure_ratio_tolerance)
-    if low * (1 - tolerance) <= ratio <= high * (1 + tolerance):
-        return
     shown = f"{float(ratio):,.0f}" if ratio >= 1000 else f"{float(ratio):.4g}"
     times = f"{format_seconds(long_s)} / {format_seconds(short_s)}"
-    allowed = f"{float(low):g}-{float(high):g}× (±{percent(tolerance)})"
-    yield Draft(
+    allowed = f"{float(low):g}-{float(high):g}× (±{percent(limits.exposure_ratio_tolerance)})"
+    return Draft(
         f"exposure ratio {shown}× ({times}), allowed {allowed}; {_advice(short_s, long_s, low, high)}",
         measured=float(ratio),
         limit_low=limits.exposure_ratio_low,
@@ -76,73 +91,81 @@ def _advice(short_s: Fraction, long_s: Fraction, low: Fraction, high: Fraction) 
 
 
 @rule("PAIR202", "iso-mismatch", "error", requires=("CAP113",), limit="equal")
-def iso_mismatch(view: PairView, limits: Limits) -> Answers:
+def iso_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames have different ISO.
 
     Why: the ratio of light is then not the ratio of times, and black level and noise differ too.
     How: the two numbers must be equal.
     Cure: shoot with ISO fixed by hand; "auto ISO" changes it between the frames.
     """
-    short, long = view.short.iso, view.long.iso
-    if short is None or long is None:
-        yield Skip("an ISO is unknown")
-    elif short != long:
-        yield Draft(
-            f"short at ISO {short}, long at ISO {long}, they must be equal; switch auto ISO off and shoot again",
-            measured=short,
-            limit_low=long,
-            limit_high=long,
-            unit="ISO",
-        )
+    short, long = pairs.short.iso, pairs.long.iso
+    yield Skip("an ISO is unknown", unknown(short, long))
+    yield Fault(short.differs_from(long), _iso_mismatch)
+
+
+def _iso_mismatch(pair: PairView, limits: Limits) -> Draft:
+    short, long = pair.short.iso, pair.long.iso
+    return Draft(
+        f"short at ISO {short}, long at ISO {long}, they must be equal; switch auto ISO off and shoot again",
+        measured=short,
+        limit_low=long,
+        limit_high=long,
+        unit="ISO",
+    )
 
 
 @rule("PAIR203", "aperture-mismatch", "error", requires=("CAP101",), limit="equal")
-def aperture_mismatch(view: PairView, limits: Limits) -> Answers:
+def aperture_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames have different f-numbers.
 
     Why: the light differs by more than the exposure time, and so do sharpness and depth of field.
     How: the two numbers must be equal. A lens without contacts writes none: then nothing is judged.
     Cure: shoot in manual mode with the aperture fixed.
     """
-    short, long = view.short.f_number, view.long.f_number
-    if short is None or long is None:
-        yield Skip("an aperture is unknown")
-    elif short != long:
-        yield Draft(
-            f"short at f/{short:g}, long at f/{long:g}, they must be equal; fix the aperture in manual mode and shoot "
-            "the pair again",
-            measured=short,
-            limit_low=long,
-            limit_high=long,
-            unit="f-number",
-        )
+    short, long = pairs.short.f_number, pairs.long.f_number
+    yield Skip("an aperture is unknown", unknown(short, long))
+    yield Fault(short.differs_from(long), _aperture_mismatch)
+
+
+def _aperture_mismatch(pair: PairView, limits: Limits) -> Draft:
+    short, long = pair.short.f_number, pair.long.f_number
+    return Draft(
+        f"short at f/{short:g}, long at f/{long:g}, they must be equal; fix the aperture in manual mode and shoot "
+        "the pair again",
+        measured=short,
+        limit_low=long,
+        limit_high=long,
+        unit="f-number",
+    )
 
 
 @rule("PAIR204", "focal-length-mismatch", "error", requires=("CAP101",), limit="{focal_length_difference:.0%}")
-def focal_length_mismatch(view: PairView, limits: Limits) -> Answers:
+def focal_length_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames have different focal lengths.
 
     Why: the pictures have different scales and do not lie on each other.
     How: larger / smaller - 1; some lenses write a focal length that breathes a little with focus.
     Cure: do not touch the zoom between the frames; tape the ring.
     """
-    short, long = view.short.focal_length_mm, view.long.focal_length_mm
-    if short is None or long is None:
-        yield Skip("a focal length is unknown")
-        return
+    short, long = pairs.short.focal_length_mm, pairs.long.focal_length_mm
+    yield Skip("a focal length is unknown", unknown(short, long))
+    yield Fault(differ_by_more(short, long, limits.focal_length_difference), _focal_length_mismatch)
+
+
+def _focal_length_mismatch(pair: PairView, limits: Limits) -> Draft:
+    short, long = pair.short.focal_length_mm or 0, pair.long.focal_length_mm or 0
     difference = relative_difference(short, long)
-    if difference > exact(limits.focal_length_difference):
-        yield Draft(
-            f"short at {short:g} mm, long at {long:g} mm: {apart(difference)}, allowed "
-            f"{percent(limits.focal_length_difference)}; tape the zoom ring and shoot the pair again",
-            measured=float(difference),
-            limit_high=limits.focal_length_difference,
-            unit="relative difference",
-        )
+    return Draft(
+        f"short at {short:g} mm, long at {long:g} mm: {apart(difference)}, allowed "
+        f"{percent(limits.focal_length_difference)}; tape the zoom ring and shoot the pair again",
+        measured=float(difference),
+        limit_high=limits.focal_length_difference,
+        unit="relative difference",
+    )
 
 
 @rule("PAIR205", "body-mismatch", "error", requires=("CAP101",))
-def body_mismatch(view: PairView, limits: Limits) -> Answers:
+def body_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames come from different bodies or lenses.
 
     Why: they cannot show the same scene from the same place, and fixed pattern, black and color differ.
@@ -151,18 +174,19 @@ def body_mismatch(view: PairView, limits: Limits) -> Answers:
     Cure: correct the pairing (`sidcurate pair --pairs`), or shoot the pair again with one camera.
     """
     facts = ("camera_make", "camera_model", "camera_serial", "lens_model")
-    compared, differences = _compare(view, facts)
-    if not compared:
-        yield Skip("nothing is known of the bodies")
-    if differences:
-        yield Draft(
-            f"the frames come from different cameras or lenses: {differences}; pair frames of one camera, or shoot the "
-            "pair again"
-        )
+    yield Skip("nothing is known of the bodies", _untold(pairs, facts))
+    yield _differences(_differing(pairs, facts), _body_mismatch)
+
+
+def _body_mismatch(pair: PairView, limits: Limits, differences: str) -> Draft:
+    return Draft(
+        f"the frames come from different cameras or lenses: {differences}; pair frames of one camera, or shoot the "
+        "pair again"
+    )
 
 
 @rule("PAIR206", "geometry-mismatch", "error", requires=("CAP104",))
-def geometry_mismatch(view: PairView, limits: Limits) -> Answers:
+def geometry_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """Size, CFA phase or orientation differ between the two frames.
 
     Why: sites of the two mosaics then do not belong together: one frame is turned, cropped or starts at another color.
@@ -170,25 +194,35 @@ def geometry_mismatch(view: PairView, limits: Limits) -> Answers:
     frames tell them.
     Cure: shoot both in the same position with the same crop; switch automatic rotation off when the camera looks down.
     """
-    compared, differences = _compare(view, ("width", "height", "cfa_kind", "cfa", "orientation"))
-    if not compared:
-        yield Skip("nothing is known of the geometry")
-    if differences:
-        yield Draft(
-            f"the frames do not have the same geometry: {differences}; shoot both in one position with one crop setting"
-        )
+    facts = ("width", "height", "cfa_kind", "cfa", "orientation")
+    yield Skip("nothing is known of the geometry", _untold(pairs, facts))
+    yield _differences(_differing(pairs, facts), _geometry_mismatch)
 
 
-def _compare(view: PairView, facts: Sequence[str]) -> tuple[int, str]:
-    """Return how many facts both frames tell, and in words those that differ."""
-    values = [(fact, getattr(view.short, fact), getattr(view.long, fact)) for fact in facts]
-    known = [row for row in values if None not in row]
-    differing = [
-        f"{fact.replace('_', ' ')} {_in_words(short)} (short), {_in_words(long)} (long)"
-        for fact, short, long in known
-        if short != long
-    ]
-    return len(known), "; ".join(differing)
+def _geometry_mismatch(pair: PairView, limits: Limits, differences: str) -> Draft:
+    return Draft(
+        f"the frames do not have the same geometry: {differences}; shoot both in one position with one crop setting"
+    )
+
+
+def _untold(pairs: Pairs, facts: Sequence[str]) -> "Where":
+    """Return the pairs of which no fact is known of both frames."""
+    return reduce(and_, (unknown(getattr(pairs.short, fact), getattr(pairs.long, fact)) for fact in facts))
+
+
+def _differing(pairs: Pairs, facts: Sequence[str]) -> "dict[str, Where]":
+    """Return, by fact, the pairs whose frames both tell it and differ in it."""
+    return {fact: getattr(pairs.short, fact).differs_from(getattr(pairs.long, fact)) for fact in facts}
+
+
+def _differences(differing: "Mapping[str, Where]", words: Callable[..., Draft], *figures: "Column") -> Fault:
+    """Return the fault of the pairs that differ in any fact, worded with a list of those facts."""
+
+    def in_words(pair: PairView, limits: Limits, *differs: Any) -> Draft:  # noqa: ANN401 - truth values, then figures
+        told = (_in_words(pair, fact) for fact in compress(differing, differs))
+        return words(pair, limits, "; ".join(told), *differs[len(differing) :])
+
+    return Fault(reduce(or_, differing.values()), in_words, [*differing.values(), *figures])
 
 
 @rule(
@@ -198,7 +232,7 @@ def _compare(view: PairView, facts: Sequence[str]) -> tuple[int, str]:
     requires=("CAP121", "PAIR206"),
     limit="black {black_difference_dn:g} DN, others equal",
 )
-def level_mismatch(view: PairView, limits: Limits) -> Answers:
+def level_mismatch(pairs: Pairs, limits: Limits) -> Answers:
     """The declared black level, white level or bits differ between the two frames.
 
     Why: a camera that changes its levels within a pair has changed a mode: bit depth, gain or compression.
@@ -206,24 +240,29 @@ def level_mismatch(view: PairView, limits: Limits) -> Answers:
     Cure: use the same shutter type, drive mode and compression for both frames. Levels are applied frame by frame, so
     the pair can be used if the levels themselves are right.
     """
-    short, long = view.short.black_level, view.long.black_level
-    if short is None or long is None:
-        yield Skip("a black level is unknown")
-        return
-    gap = max((abs(first - second) for first, second in zip(short, long, strict=False)), default=0.0)
-    facts = ["black_level"] if gap > limits.black_difference_dn else []
-    _, differences = _compare(view, [*facts, "white_level", "bits_declared"])
-    if differences:
-        yield Draft(
-            f"the levels differ: {differences}; allowed is {limits.black_difference_dn:g} DN of black, nothing else; "
-            "use one shutter type, drive mode and compression for both frames",
-            measured=gap,
-            limit_high=limits.black_difference_dn,
-            unit="DN of black",
-        )
+    short, long = pairs.short.black_level, pairs.long.black_level
+    yield Skip("a black level is unknown", unknown(short, long))
+    gap = abs(short - long).largest().or_else(0.0)
+    differing = {"black_level": gap > limits.black_difference_dn, **_differing(pairs, ("white_level", "bits_declared"))}
+    yield _differences(differing, _level_mismatch, gap)
 
 
-def _in_words(value: object) -> str:
+def _level_mismatch(pair: PairView, limits: Limits, differences: str, gap: float) -> Draft:
+    return Draft(
+        f"the levels differ: {differences}; allowed is {limits.black_difference_dn:g} DN of black, nothing else; "
+        "use one shutter type, drive mode and compression for both frames",
+        measured=gap,
+        limit_high=limits.black_difference_dn,
+        unit="DN of black",
+    )
+
+
+def _in_words(pair: PairView, fact: str) -> str:
+    short, long = (_value_in_words(getattr(frame, fact)) for frame in (pair.short, pair.long))
+    return f"{fact.replace('_', ' ')} {short} (short), {long} (long)"
+
+
+def _value_in_words(value: object) -> str:
     if not isinstance(value, tuple):
         return str(value)
     return "/".join(f"{level:g}" for level in (value if len(set(value)) > 1 else value[:1]))

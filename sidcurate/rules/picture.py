@@ -1,14 +1,15 @@
 """PAIR221 to PAIR224: rules about whether two frames show the same picture in the same place."""
 
-from sidcurate.rules.contract import Answers, Draft, PairView, Skip, rule
-from sidcurate.rules.figures import percent
+from sidcurate.rules.contract import Answers, Draft, Fault, Skip, rule
+from sidcurate.rules.figures import percent, unknown
 from sidcurate.rules.light import UNTOLD, Measured
 from sidcurate.rules.limits import Limits
+from sidcurate.rules.views import Pairs, PairView
 from sidcurate.schemas import Pair
 
 
 @rule("PAIR223", "different-scene", "error", requires=("PAIR232",), limit="correlation {correlation:g}")
-def different_scene(view: PairView, limits: Limits) -> Answers:
+def different_scene(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames show different things.
 
     Why: the network would be taught a picture that is not there.
@@ -17,39 +18,42 @@ def different_scene(view: PairView, limits: Limits) -> Answers:
     can be told still shows the long one's picture when its signal suffices to lay one on the other.
     Cure: correct the pairing (`sidcurate pair --pairs`), or shoot the pair again.
     """
-    correlation = Measured.of(view.pair.correlation, view.pair.correlation_se)
-    if correlation is None:
-        if view.pair.shift_px is None:
-            yield Skip(UNTOLD)
-    elif correlation.most(limits) < limits.correlation:
-        yield Draft(
-            f"the frames show different things: their correlation is {correlation}, {limits.correlation:g} is the "
-            "least for one scene; correct the pairing with `sidcurate pair --pairs`, or shoot the pair again",
-            measured=correlation.value,
-            limit_low=limits.correlation,
-            unit="correlation",
-        )
+    correlation = Measured(pairs.correlation, pairs.correlation_se)
+    yield Skip(UNTOLD, unknown(*correlation) & pairs.shift_px.unknown)
+    yield Fault(correlation.most(limits) < limits.correlation, _different_scene, correlation)
+
+
+def _different_scene(pair: PairView, limits: Limits, value: float, se: float) -> Draft:
+    return Draft(
+        f"the frames show different things: their correlation is {Measured(value, se)}, {limits.correlation:g} is the "
+        "least for one scene; correct the pairing with `sidcurate pair --pairs`, or shoot the pair again",
+        measured=value,
+        limit_low=limits.correlation,
+        unit="correlation",
+    )
 
 
 @rule("PAIR221", "shifted", "error", requires=("PAIR223",), limit="{shift_px:g} mosaic px")
-def shifted(view: PairView, limits: Limits) -> Answers:
+def shifted(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames do not lie on each other.
 
     Why: a network that is taught with shifted targets learns to blur.
     How: the largest displacement anywhere in the frame, rotation included, on the mosaic grid.
     Cure: shoot again with a remote release or a delay, on a tripod that nobody touches between the frames.
     """
-    shift = Measured.of(view.pair.shift_px, view.pair.shift_se_px)
-    if shift is None:
-        yield Skip(UNTOLD)
-    elif shift.least(limits) > limits.shift_px:
-        yield Draft(
-            f"the long frame lies off the short one by up to {shift} px{_where_to(view.pair)}, allowed "
-            f"{limits.shift_px:g} px; shoot again with a remote release, the tripod untouched",
-            measured=shift.value,
-            limit_high=limits.shift_px,
-            unit="px",
-        )
+    shift = Measured(pairs.shift_px, pairs.shift_se_px)
+    yield Skip(UNTOLD, unknown(*shift))
+    yield Fault(shift.least(limits) > limits.shift_px, _shifted, shift)
+
+
+def _shifted(pair: PairView, limits: Limits, value: float, se: float) -> Draft:
+    return Draft(
+        f"the long frame lies off the short one by up to {Measured(value, se)} px{_where_to(pair.pair)}, allowed "
+        f"{limits.shift_px:g} px; shoot again with a remote release, the tripod untouched",
+        measured=value,
+        limit_high=limits.shift_px,
+        unit="px",
+    )
 
 
 def _where_to(pair: Pair) -> str:
@@ -67,28 +71,30 @@ def _where_to(pair: Pair) -> str:
 
 
 @rule("PAIR222", "scene-moved", "warning", requires=("PAIR221", "PAIR213"), limit="{moved_share:.0%} of the blocks")
-def scene_moved(view: PairView, limits: Limits) -> Answers:
+def scene_moved(pairs: Pairs, limits: Limits) -> Answers:
     """Part of the picture changed between the frames.
 
     Why: cars, people and leaves in the wind are in one frame and not in the other.
     How: the share of blocks whose content differs by more than noise, after shift and gain are taken out.
     Cure: shoot again when nothing moves; a small share does little harm.
     """
-    moved = Measured.of(view.pair.moved_fraction, view.pair.moved_se)
-    if moved is None:
-        yield Skip(UNTOLD)
-    elif moved.least(limits) > limits.moved_share:
-        yield Draft(
-            f"{moved.in_percent} of the picture changed between the frames, allowed {percent(limits.moved_share)}; "
-            "shoot again when nothing moves",
-            measured=moved.value,
-            limit_high=limits.moved_share,
-            unit="share of the blocks",
-        )
+    moved = Measured(pairs.moved_fraction, pairs.moved_se)
+    yield Skip(UNTOLD, unknown(*moved))
+    yield Fault(moved.least(limits) > limits.moved_share, _scene_moved, moved)
+
+
+def _scene_moved(pair: PairView, limits: Limits, value: float, se: float) -> Draft:
+    return Draft(
+        f"{Measured(value, se).in_percent} of the picture changed between the frames, allowed "
+        f"{percent(limits.moved_share)}; shoot again when nothing moves",
+        measured=value,
+        limit_high=limits.moved_share,
+        unit="share of the blocks",
+    )
 
 
 @rule("PAIR224", "focus-changed", "warning", requires=("PAIR221",), limit="a factor of {focus_factor:g}")
-def focus_changed(view: PairView, limits: Limits) -> Answers:
+def focus_changed(pairs: Pairs, limits: Limits) -> Answers:
     """One frame is sharper than the other by more than noise explains.
 
     Why: a soft long frame teaches the network to blur, a soft short one to invent detail.
@@ -96,18 +102,23 @@ def focus_changed(view: PairView, limits: Limits) -> Answers:
     sharp, more when the long frame is the softer one.
     Cure: focus by hand once, tape the ring, and shoot both frames again.
     """
-    focus = Measured.of(view.pair.focus_ratio, view.pair.focus_se)
-    if focus is None:
-        yield Skip(UNTOLD)
-        return
-    low, high = 1 / limits.focus_factor, limits.focus_factor
-    if focus.most(limits) >= low and focus.least(limits) <= high:
-        return
-    softer = "long" if focus.value > 1 else "short"
-    yield Draft(
-        f"the {softer} frame is the softer one: the short frame has {focus} times the fine detail of the long one, "
-        f"allowed {low:.2g}-{high:.2g}; focus by hand, tape the ring and shoot both frames again",
-        measured=focus.value,
+    focus = Measured(pairs.focus_ratio, pairs.focus_se)
+    yield Skip(UNTOLD, unknown(*focus))
+    low, high = _allowed_focus(limits)
+    yield Fault((focus.most(limits) < low) | (focus.least(limits) > high), _focus_changed, focus)
+
+
+def _allowed_focus(limits: Limits) -> tuple[float, float]:
+    return 1 / limits.focus_factor, limits.focus_factor
+
+
+def _focus_changed(pair: PairView, limits: Limits, value: float, se: float) -> Draft:
+    low, high = _allowed_focus(limits)
+    softer = "long" if value > 1 else "short"
+    return Draft(
+        f"the {softer} frame is the softer one: the short frame has {Measured(value, se)} times the fine detail of the "
+        f"long one, allowed {low:.2g}-{high:.2g}; focus by hand, tape the ring and shoot both frames again",
+        measured=value,
         limit_low=low,
         limit_high=high,
         unit="fine detail, short over long",

@@ -2,9 +2,9 @@
 
 import sys
 
-from tests.benchmarks import ingest_rate, patch_rate, timing
+from tests.benchmarks import ingest_rate, patch_rate, timing, validate_rate
 
-BENCHMARKS = {"ingest": ingest_rate.run, "patches": patch_rate.run}
+BENCHMARKS = {"ingest": ingest_rate.run, "patches": patch_rate.run, "validate": validate_rate.run}
 
 
 def main() -> None:

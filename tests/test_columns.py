@@ -1,0 +1,71 @@
+"""Columns of facts: what is unknown is never compared, never computed with, and never padded into a value."""
+
+import numpy as np
+import pytest
+from factories import capture
+
+from sidcurate.rows import Rows
+from sidcurate.schemas import Capture
+
+
+@pytest.fixture
+def rows():
+    """Three captures: full, with one level, with nothing."""
+    nothing = dict.fromkeys(("iso", "black_level", "white_level", "camera_make", "distinct_codes"))
+    one = {"black_level": (500.0,), "white_level": (1023.0,), "iso": 2**53 + 1}
+    return Rows.of(Capture, [capture("a"), capture("b", **one), capture("c", **nothing)])
+
+
+def test_a_comparison_with_an_unknown_is_not_true(rows):
+    assert (rows.iso > 0).tolist() == [True, True, False]
+    assert (rows.iso <= 10**18).tolist() == [True, True, False]
+    assert rows.camera_make.equals("Canon").tolist() == [True, True, False]
+    assert rows.camera_make.differs_from(rows.camera_make).tolist() == [False] * 3
+    assert rows.camera_make.is_one_of(["Canon", None]).tolist() == [True, True, False]
+
+
+def test_what_is_computed_from_an_unknown_is_unknown(rows):
+    doubled = 2 * rows.iso - rows.iso + 0
+    assert doubled.unknown.tolist() == [False, False, True]
+    assert doubled.tolist() == [1600, 2**53 + 1, None]
+    assert doubled.or_else(7).tolist() == [1600, 2**53 + 1, 7]
+
+
+def test_integers_beyond_the_reach_of_floats_stay_themselves(rows):
+    other = Rows.of(Capture, [capture(iso=2**53), capture(iso=2**53), capture(iso=2**53)]).iso
+    assert rows.iso.differs_from(other).tolist() == [True, True, False]
+
+
+def test_rows_have_positions_of_their_own(rows):
+    black, white = rows.black_level, rows.white_level
+    assert (white - black).largest().tolist() == [14335.0, 523.0, None]
+    assert (black < white).sum(axis=1).tolist() == [4, 1, 0]
+    assert rows.distinct_codes.fitting(black).unknown.tolist() == [False, True, True]
+    assert black.differs_from(rows.take(np.array([1, 1, 1])).black_level).tolist() == [True, False, False]
+
+
+def test_lists_of_different_width_differ_and_compare_where_both_have_a_position(rows):
+    narrow = Rows.of(Capture, [capture(black_level=(2048.0,))] * 3).black_level
+    assert rows.black_level.differs_from(narrow).tolist() == [True, True, False]
+    assert rows.black_level.equals(narrow).any(axis=1).tolist() == [True, False, False]
+    assert abs(narrow - rows.black_level).largest().tolist() == [0.0, 1548.0, None]
+
+
+def test_the_first_of_the_largest_counts():
+    (row,) = [Rows.of(Capture, [capture(clipped_by_cfa=(0.1, 0.3, 0.3, 0.2))])]
+    assert row.clipped_by_cfa.position_of_largest().tolist() == [1]
+    empty = Rows.of(Capture, [capture(clipped_by_cfa=())]).clipped_by_cfa
+    assert (empty.largest().tolist(), empty.unknown.tolist()) == ([None], [True])
+
+
+def test_rows_come_back_as_records_in_the_order_asked_for(rows):
+    assert [row.path for row in rows.take(np.array([2, 0])).records()] == ["c", "a"]
+    assert [row.path for row in rows.take(rows.iso.unknown)] == ["c"]
+    assert [len(batch) for batch in rows.batches(2)] == [2, 1]
+    assert rows.places("path", rows.take(np.array([2, 0])).arrow("path")).tolist() == [2, 0]
+    assert rows.named("path", {"b", "x"}).tolist() == [False, True, False]
+
+
+def test_a_word_that_is_no_field_is_an_attribute_error(rows):
+    with pytest.raises(AttributeError, match="Capture has no field 'isos'"):
+        _ = rows.isos
