@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 
 from sidcurate import source, verdicts
@@ -14,7 +13,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import baselines, checkpoint, metrics, panels, patches, store
+from sidtrain import baselines, checkpoint, metrics, panels, patches, store, tiles
 from sidtrain.baselines import SIGMAS_PX, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
@@ -114,14 +113,6 @@ def choose(manifest: Manifest, sidecar: Sidecar, split: Split) -> Unseen:
     return Unseen(judged, training, {name: codes for name, codes in left_out.items() if by_id[name].split == split})
 
 
-def output(model: Unet, entry: Entry, raws: Raws) -> Float32[np.ndarray, "h w 3"]:
-    """Return the network's picture of a whole short frame, not clipped."""
-    x = torch.from_numpy(patches.frame_input(entry, raws.recipe))[None]  # (1, 4, h, w)
-    with torch.inference_mode():
-        rgb = model(x)[0]  # (3, 2h, 2w)
-    return np.asarray(rgb.permute(1, 2, 0))
-
-
 def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[str]], split: Split) -> None:
     used = {scene: role for role, scenes in used_scenes.items() if role != split for scene in scenes}
     leaked = sorted({pair.scene_id for pair in judged} & used.keys())
@@ -142,7 +133,10 @@ def _judge(
     for done, entry in enumerate(entries):
         progress("evaluating", done, len(entries))
         target = patches.unit_target(entry.target)
-        pictures = {"network": output(model, entry, trivial.raws), **trivial.pictures(entry)}
+        pictures = {
+            "network": tiles.picture(model, patches.frame_input(entry, trivial.raws.recipe)),
+            **trivial.pictures(entry),
+        }
         of_frame = list(_scores(entry, pictures, target, trivial, variant))
         scores.extend(of_frame)
         if entry.pair.scene_id not in rows and len(rows) < PANEL_SCENES:
