@@ -1,21 +1,28 @@
-"""Means over scenes with what is known about them: a t interval, the count, and a verdict only where it holds.
+"""Means over scenes with what is known about them: an interval, the count, and a verdict only where it holds.
 
-The scene is the unit: the shorts of one scene share its target and are no independent samples.
+The scene is the unit: the shorts of one scene share its target and are no independent samples. Up to 19 scenes the
+interval is Student's t, because a bootstrap of so few covers far less than it says; from 20 on it is a percentile
+bootstrap, which asks nothing of the distribution.
 """
 
 import math
 from collections.abc import Mapping
 from statistics import stdev
-from typing import Final
+from typing import Final, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
-from scipy.special import stdtrit
+from scipy.special import ndtr, stdtrit
 
 from sidcurate.schemas import described
 
 CONFIDENCE: Final = 0.95
 # Below this many scenes a t interval is wider than any effect worth a sentence: the scenes themselves are shown.
 MIN_SCENES: Final = 5
+BOOTSTRAP_SCENES: Final = 20
+_RESAMPLES, _SEED = 10_000, 0
+
+Method = Literal["t", "bootstrap"]
 
 
 class Estimate(BaseModel):
@@ -24,14 +31,18 @@ class Estimate(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     mean: float = described("Mean over the scenes.")
-    low: float | None = described(f"Lower end of the {CONFIDENCE:.0%} t interval; null under {MIN_SCENES} scenes.")
-    high: float | None = described(f"Upper end of the {CONFIDENCE:.0%} t interval; null under {MIN_SCENES} scenes.")
+    low: float | None = described(f"Lower end of the {CONFIDENCE:.0%} interval; null under {MIN_SCENES} scenes.")
+    high: float | None = described(f"Upper end of the {CONFIDENCE:.0%} interval; null under {MIN_SCENES} scenes.")
+    method: Method | None = described(
+        f"Student's t, or a percentile bootstrap from {BOOTSTRAP_SCENES} scenes on; null without an interval.",
+        default=None,
+    )
     n: int = described("Number of scenes.", "scene", ge=1)
     by_scene: dict[str, float] = described("The value of each scene.")
 
 
 def estimate(by_scene: Mapping[str, float]) -> Estimate:
-    """Return the mean over scenes with its two-sided Student t interval.
+    """Return the mean over scenes with its two-sided interval.
 
     Args:
         by_scene: one value a scene, at least one.
@@ -39,14 +50,33 @@ def estimate(by_scene: Mapping[str, float]) -> Estimate:
     >>> estimate({"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 5.0}).low.__round__(3)
     1.037
     """
-    values = [by_scene[scene] for scene in sorted(by_scene)]
-    n = len(values)
+    ordered = dict(sorted(by_scene.items()))
+    values, n = list(ordered.values()), len(ordered)
     mean = sum(values) / n
-    low = high = None
-    if n >= MIN_SCENES and math.isfinite(mean):
-        half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n)
-        low, high = mean - half, mean + half
-    return Estimate(mean=mean, low=low, high=high, n=n, by_scene=dict(sorted(by_scene.items())))
+    if n < MIN_SCENES or not math.isfinite(mean):
+        return Estimate(mean=mean, low=None, high=None, n=n, by_scene=ordered)
+    low, high = _bootstrap(values) if n >= BOOTSTRAP_SCENES else _student(values)
+    method: Method = "bootstrap" if n >= BOOTSTRAP_SCENES else "t"
+    return Estimate(mean=mean, low=low, high=high, method=method, n=n, by_scene=ordered)
+
+
+def _student(values: list[float]) -> tuple[float, float]:
+    n, mean = len(values), sum(values) / len(values)
+    half = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2)) * stdev(values) / math.sqrt(n)
+    return mean - half, mean + half
+
+
+def _bootstrap(values: list[float]) -> tuple[float, float]:
+    """Return percentiles of the means of resampled scenes: the same values give the same ends.
+
+    Plain percentiles of 20 scenes cover 92 or 93 %. The tails are those of Hesterberg's expanded percentile interval
+    ("What Teachers Should Know About the Bootstrap", 2015), which cover what Student's t does where that holds.
+    """
+    n = len(values)
+    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + CONFIDENCE) / 2)))
+    drawn = np.random.default_rng(_SEED).integers(n, size=(_RESAMPLES, n))
+    low, high = np.quantile(np.asarray(values)[drawn].mean(axis=1), (tail, 1 - tail))
+    return float(low), float(high)
 
 
 def paired_difference(ours: Mapping[str, float], theirs: Mapping[str, float]) -> Estimate:
