@@ -5,17 +5,16 @@ those of most of its rows. The first digit of a scene is its part of the split. 
 left out, with their reason.
 """
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sidcurate import manifests, pairing, splits
 from sidcurate.errors import UsageError
+from sidcurate.exclusions import Exclusion, exclusions
 from sidcurate.exposure import seconds_in_name
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.source import ToldPair
@@ -49,16 +48,6 @@ class Row:
     scene_id: str
     iso: int
     f_number: float
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """A scene of a folder that is left out, and who says why."""
-
-    folder: str
-    scene_id: str
-    reason: str
-    source: str
 
 
 @dataclass(frozen=True)
@@ -149,12 +138,6 @@ def listed(rows: Sequence[Row], device: str) -> Listed:
         if scene_of[capture.path] in left_out
     ]
     return Listed(captures, splits.apply(pairs, parts), unpaired)
-
-
-def exclusions() -> list[Exclusion]:
-    """Return the scenes of SID that its authors withdrew."""
-    table = resources.files("sidcurate").joinpath("sid_exclusions.csv").read_text(encoding="utf-8")
-    return [Exclusion(**row) for row in csv.DictReader(table.splitlines())]
 
 
 def _captures(rows: Iterable[Row], device: str) -> Iterator[Capture]:

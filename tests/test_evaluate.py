@@ -20,30 +20,41 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, evaluate, metrics, patches, store
+from sidtrain import checkpoint, evaluate, metrics, panels, patches, store
+from sidtrain.baselines import TRIVIAL
 from sidtrain.checkpoint import Sidecar
-from sidtrain.evaluate import Written
+from sidtrain.evaluate import NETWORK, Written
 from sidtrain.recipe import Recipe
-from sidtrain.scores import PICTURES, Evaluation
+from sidtrain.scores import Evaluation
 from sidtrain.store import StoreSettings
 from sidtrain.unet import architecture_of, build
 
+PICTURES = (NETWORK, *TRIVIAL)
 RECIPE = Recipe(width=2, levels=2, adjust_maximum_thr=0.0)
 TEST_SCENES = ("00003", "00004", "00005", "00006", "00007")
 
 
-def write_checkpoint(folder: Path, *, device: str = "phone", train=("00000", "00001"), val=("00002",)) -> Path:
-    torch.manual_seed(0)
+def write_checkpoint(
+    folder: Path,
+    *,
+    device: str = "phone",
+    train=("00000", "00001"),
+    val=("00002",),
+    seed: int = 0,
+    initial_weights: str = checkpoint.SCRATCH,
+    recipe: Recipe = RECIPE,
+) -> Path:
+    torch.manual_seed(seed)
     sidecar = Sidecar(
-        **checkpoint.input_of(RECIPE),
-        recipe=RECIPE,
+        **checkpoint.input_of(recipe),
+        recipe=recipe,
         device=device,
         manifest_sums={},
         scenes={"train": tuple(train), "val": tuple(val)},
         left_out={},
         tools=checkpoint.tools(),
         git_revision=None,
-        initial_weights=checkpoint.SCRATCH,
+        initial_weights=initial_weights,
         step=0,
         metrics={},
     )
@@ -70,7 +81,7 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     folder = tmp_path_factory.mktemp("session")
     manifest = small_session.write_session(folder, ["train", "train", "val", *["test"] * 5], shorts=2)
     run = write_checkpoint(folder / "runs" / "phone" / "device")
-    return Session(folder, manifest, run, evaluate.evaluate(manifest, run, folder / "store", jobs=1))
+    return Session(folder, manifest, run, evaluate.evaluate(manifest, {NETWORK: run}, folder / "store", jobs=1))
 
 
 def test_every_short_of_every_test_scene_is_scored_beside_the_trivial_pictures(session: Session):
@@ -136,8 +147,10 @@ def test_the_record_is_plain_json_and_comes_back_the_same(session: Session):
     record = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     assert record["protocol"] == "device-srgb-float-v1"
     assert record["ssim_variant"] == "gaussian"
+    numbers = [*record["scores"], *record["summaries"], *record["comparisons"]]
+    assert {row["protocol"] for row in numbers} == {"device-srgb-float-v1"}
     assert record["manifest_sums"] == dict(session.manifest.sums)
-    assert record["checkpoint"]["sha256"] == manifests.sha256_of(session.run / checkpoint.WEIGHTS)
+    assert record["networks"][0]["sha256"] == manifests.sha256_of(session.run / checkpoint.WEIGHTS)
     assert session.written.record == session.run / "evaluation.json"
 
 
@@ -150,18 +163,20 @@ def test_the_panel_is_a_picture_with_a_row_for_each_scene(session: Session):
 def test_a_training_scene_among_the_test_scenes_is_refused(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run", train=("00000", "00004"))
     with pytest.raises(IntegrityError, match=r"SET302.*00004 \(train\)"):
-        evaluate.evaluate(session.manifest, run, session.store, jobs=1)
+        evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
     assert not (run / "evaluation.json").exists()
 
 
 def test_a_scene_that_chose_the_checkpoint_is_no_test_scene(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run", val=("00003",))
     with pytest.raises(IntegrityError, match=r"SET302.*00003 \(val\)"):
-        evaluate.evaluate(session.manifest, run, session.store, jobs=1)
+        evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
 
 
 def test_the_validation_scenes_can_be_asked_for(session: Session, tmp_path: Path):
-    written = evaluate.evaluate(session.manifest, session.run, session.store, tmp_path / "new", split="val", jobs=1)
+    written = evaluate.evaluate(
+        session.manifest, {NETWORK: session.run}, session.store, tmp_path / "new", split="val", jobs=1
+    )
     assert {score.scene_id for score in written.evaluation.scores} == {"00002"}
     assert written.record == tmp_path / "new" / "evaluation-val.json"
     assert {comparison.verdict for comparison in written.evaluation.comparisons} == {None}
@@ -169,9 +184,88 @@ def test_the_validation_scenes_can_be_asked_for(session: Session, tmp_path: Path
 
 def test_a_checkpoint_of_another_camera_is_zero_shot_and_says_so(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run", device="canon90d", train=TEST_SCENES)  # scene names mean nothing there
-    written = evaluate.evaluate(session.manifest, run, session.store, jobs=1)
-    assert written.evaluation.checkpoint.zero_shot
+    written = evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
+    assert written.evaluation.networks[0].origin == "zero-shot"
     assert written.record == run / "evaluation-phone.json"
+
+
+@pytest.fixture(scope="module")
+def compared(session: Session, tmp_path_factory: pytest.TempPathFactory) -> Written:
+    """A fine-tuned network, one from scratch and one of another camera, in one evaluation."""
+    folder = tmp_path_factory.mktemp("compared")
+    checkpoints = {
+        "tuned": write_checkpoint(folder / "a", initial_weights="runs/sony/sid"),
+        "scratch": write_checkpoint(folder / "b", seed=1),
+        "sony": write_checkpoint(folder / "c", seed=2, device="sony", train=TEST_SCENES),
+    }
+    return evaluate.evaluate(session.manifest, checkpoints, session.store, folder / "out", jobs=1)
+
+
+def test_several_checkpoints_stand_in_one_record_with_what_they_are(compared: Written):
+    evaluation = compared.evaluation
+    assert {used.name: used.origin for used in evaluation.networks} == {
+        "tuned": "fine-tuned",
+        "scratch": "from scratch",
+        "sony": "zero-shot",
+    }
+    names = ["tuned", "scratch", "sony", *TRIVIAL]
+    assert [score.picture for score in evaluation.scores] == names * 10
+    assert [summary.picture for summary in evaluation.summaries] == names * 2
+    pairs = {(row.picture, row.against) for row in evaluation.comparisons}
+    assert pairs >= {("tuned", "scratch"), ("tuned", "sony"), ("scratch", "sony"), ("sony", "gaussian")}
+    assert compared.record.name == "comparison-tuned-scratch-sony-phone.json"
+
+
+def test_each_network_of_a_comparison_has_the_figures_that_it_has_alone(session: Session, compared: Written):
+    alone = session.written.evaluation
+    for name in ("psnr_db", "psnr_aligned_db", "ssim"):
+        assert [getattr(row, name) for row in compared.evaluation.scores if row.picture == "tuned"] == [
+            getattr(row, name) for row in alone.scores if row.picture == NETWORK
+        ]
+
+
+def test_the_worst_scenes_are_named_and_shown_first(session: Session):
+    evaluation = session.written.evaluation
+    means = evaluation.summaries[0].psnr_db.by_scene
+    assert list(evaluation.worst_scenes) == sorted(means, key=means.__getitem__)[:3]
+    scenes = [f"s{number}" for number in range(12)]
+    assert panels.chosen(scenes) == dict.fromkeys(scenes[:3], "worst") | dict.fromkeys(["s7", "s8"], "typical")
+    assert panels.chosen(scenes[:4]) == dict.fromkeys(scenes[:3], "worst") | {"s3": "typical"}
+    assert panels.chosen(scenes[:2]) == dict.fromkeys(scenes[:2], "worst")
+
+
+def test_a_scene_that_one_of_them_was_trained_on_is_refused(session: Session, tmp_path: Path):
+    checkpoints = {"clean": session.run, "leaky": write_checkpoint(tmp_path / "run", train=("00004",))}
+    with pytest.raises(IntegrityError, match=r"SET302.*00004 \(train\)"):
+        evaluate.evaluate(session.manifest, checkpoints, session.store, jobs=1)
+
+
+def test_checkpoints_of_two_renderings_are_judged_only_where_the_protocol_fixes_it(session: Session, tmp_path: Path):
+    libraw = RECIPE.model_copy(update={"adjust_maximum_thr": 0.75})
+    checkpoints = {"off": session.run, "libraw": write_checkpoint(tmp_path / "run", recipe=libraw)}
+    with pytest.raises(UsageError, match=r"adjust_maximum_thr \(off 0, libraw 0.75\).*such as sid-paper"):
+        evaluate.evaluate(session.manifest, checkpoints, session.store, tmp_path, jobs=1)
+    written = evaluate.evaluate(session.manifest, checkpoints, session.store, tmp_path, protocol="sid-paper", jobs=1)
+    assert written.evaluation.adjust_maximum_thr == 0.75
+    first, *_ = written.evaluation.scores
+    same = next(row for row in written.evaluation.scores if row.picture == "libraw")
+    assert (first.psnr_db, first.ssim) == (same.psnr_db, same.ssim)  # one network, one target
+
+
+def test_a_protocol_of_first_frames_leaves_the_others_out_and_names_them(session: Session, tmp_path: Path):
+    written = evaluate.evaluate(
+        session.manifest, {NETWORK: session.run}, session.store, tmp_path, protocol="sid-00", jobs=1
+    )
+    evaluation = written.evaluation
+    assert (evaluation.ssim_variant, evaluation.summaries[0].images) == ("matlab", 5)
+    assert evaluation.outside_protocol == tuple(f"{scene}_01" for scene in TEST_SCENES)
+    assert "The first short of each burst" in evaluation.definition
+    assert written.record.name == "evaluation-sid-00.json"
+
+
+def test_a_name_of_a_trivial_picture_is_refused(session: Session):
+    with pytest.raises(UsageError, match="'gaussian' is the name of another picture"):
+        evaluate.evaluate(session.manifest, {"gaussian": session.run}, session.store, jobs=1)
 
 
 def test_a_checkpoint_of_another_packing_is_refused(session: Session, tmp_path: Path):
@@ -179,14 +273,14 @@ def test_a_checkpoint_of_another_packing_is_refused(session: Session, tmp_path: 
     sidecar = run / "model.json"
     sidecar.write_text(sidecar.read_text().replace('"by-phase"', '"by-position"'))
     with pytest.raises(UsageError, match="its packing is 'by-position'"):
-        evaluate.evaluate(session.manifest, run, session.store, jobs=1)
+        evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
 
 
 @pytest.mark.parametrize("missing", ["test", "train"])
 def test_no_test_or_no_training_scene_is_refused(tmp_path: Path, missing: str):
     manifest = small_session.write_session(tmp_path, ["train" if missing == "test" else "test"] * 2)
     with pytest.raises(UsageError, match=f"no usable pair in its {missing} scenes"):
-        evaluate.evaluate(manifest, write_checkpoint(tmp_path / "run", train=()), tmp_path / "store", jobs=1)
+        evaluate.evaluate(manifest, {NETWORK: write_checkpoint(tmp_path / "run", train=())}, tmp_path / "store", jobs=1)
 
 
 def test_a_pair_with_an_error_finding_is_left_out_and_named(tmp_path: Path):
@@ -202,7 +296,7 @@ def test_a_pair_with_an_error_finding_is_left_out_and_named(tmp_path: Path):
     )
     manifest = small_session.write_session(tmp_path, ["train", "test", "test"], findings=[finding])
     run = write_checkpoint(tmp_path / "run", train=("00000",), val=())
-    written = evaluate.evaluate(manifest, run, tmp_path / "store", jobs=1)
+    written = evaluate.evaluate(manifest, {NETWORK: run}, tmp_path / "store", jobs=1)
     assert {score.pair_id for score in written.evaluation.scores} == {"00001_00"}
     assert written.evaluation.left_out == {"00002_00": ("PAIR202",)}
 
@@ -232,6 +326,25 @@ def test_csv_has_a_row_a_picture_and_json_is_the_record(session: Session, tmp_pa
     as_json = run_command(session, *arguments, "--format", "json")
     assert Evaluation.model_validate_json(as_json.stdout).ssim_variant == "uniform7"
     assert as_json.stdout == (tmp_path / "evaluation.json").read_text()
+
+
+def test_the_command_names_several_checkpoints_by_their_folders_or_as_told(session: Session, tmp_path: Path):
+    other = write_checkpoint(tmp_path / "night", seed=3)
+    named = ("--checkpoint", f"old={session.run}", "--checkpoint", str(other), "--out", str(tmp_path))
+    result = run_command(session, *named)
+    assert result.exit_code == 0, result.stderr
+    assert "old against night: " in result.stdout
+    assert "night: from scratch, 0 steps." in result.stdout
+    scene_table = result.stdout.split("PSNR / dB by scene", 1)[1]
+    worst = json.loads((tmp_path / "comparison-old-night.json").read_text())["worst_scenes"]
+    assert [line.split()[0] for line in scene_table.splitlines() if line[:5] in TEST_SCENES][:3] == worst
+    assert max(map(len, result.stdout.splitlines()[:12])) <= 80
+
+
+def test_two_checkpoints_of_one_name_are_refused(session: Session):
+    result = run_command(session, "--checkpoint", str(session.run), "--checkpoint", str(session.run))
+    assert result.exit_code == 2
+    assert "two checkpoints are named 'device'; name them, such as --checkpoint scratch=" in result.stderr
 
 
 def test_a_leak_exits_as_an_integrity_error(session: Session, tmp_path: Path):

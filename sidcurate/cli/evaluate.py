@@ -1,8 +1,9 @@
-"""`sidcurate evaluate`: judge a checkpoint on scenes that it has not seen."""
+"""`sidcurate evaluate`: judge checkpoints on scenes that they have not seen."""
 
 import csv
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,17 +25,18 @@ if TYPE_CHECKING:
     from sidcurate.schemas import Split
     from sidtrain.intervals import Estimate
     from sidtrain.metrics import SsimVariant
-    from sidtrain.scores import Comparison, Evaluation, Summary
+    from sidtrain.scores import Comparison, Evaluation, NetworkUsed, Summary
 
 
-@click.command(name="evaluate", short_help="Judge a checkpoint on scenes that it has not seen.")
+@click.command(name="evaluate", short_help="Judge checkpoints on scenes that they have not seen.")
 @device_option
 @click.option(
     "--checkpoint",
-    "checkpoint_path",
-    type=click.Path(path_type=Path),
+    "checkpoints",
+    metavar="[NAME=]PATH",
+    multiple=True,
     required=True,
-    help="Folder of a run, or its weights file.",
+    help="Folder of a run, or its weights file; several are compared in one table.",
 )
 @manifests_option
 @store_option
@@ -46,49 +48,75 @@ if TYPE_CHECKING:
 )
 @click.option("--split", type=click.Choice(["test", "val"]), default="test", show_default=True, help="Scenes to use.")
 @click.option(
+    "--protocol",
+    type=click.Choice(["device-srgb-float-v1", "sid-paper", "sid-00", "sid-00-88", "raw", "seed2-legacy"]),
+    default="device-srgb-float-v1",
+    show_default=True,
+    help="Frames, space and metrics, by name; the record says in words what it is.",
+)
+@click.option(
     "--ssim",
     "ssim_variant",
     type=click.Choice(["gaussian", "uniform7"]),
-    default="gaussian",
-    show_default=True,
-    help="Window of the SSIM: Wang's Gaussian, or scikit-image's flat 7x7.",
+    help="Window of the SSIM where the protocol leaves it open: Wang's Gaussian, or scikit-image's flat 7x7.  "
+    "[default: the protocol's]",
 )
 @jobs_option
 @format_option
 def command(
     device: str,
-    checkpoint_path: Path,
+    checkpoints: tuple[str, ...],
     manifests_root: Path,
     store_dir: Path,
     out_dir: Path | None,
     split: "Split",
-    ssim_variant: "SsimVariant",
+    protocol: str,
+    ssim_variant: "SsimVariant | None",
     jobs: int | None,
     output_format: str,
 ) -> None:
-    """Judge a checkpoint on full frames of a camera's test scenes, beside three trivial pictures.
+    """Judge checkpoints on full frames of a camera's test scenes, beside three trivial pictures.
 
     The trivial pictures are LibRaw's rendering of the amplified short, that after a Gaussian whose width is chosen on
     training scenes, and the mean color of the training targets. A checkpoint of another camera is evaluated zero-shot.
+    Every scene must be new to every checkpoint.
     """
     require_train_extra()
     from sidcurate import manifests
     from sidtrain.evaluate import evaluate
 
+    named = _named(checkpoints)
     manifest = manifests.load(manifests.find(manifests_root, device))
     with progress() as report:
         written = evaluate(
             manifest,
-            checkpoint_path,
+            named,
             store_dir,
             out_dir,
             split=split,
+            protocol=protocol,
             ssim_variant=ssim_variant,
             jobs=jobs,
             progress=report,
         )
     _PRINTERS[output_format](written.evaluation)
     say(f"record: {written.record}\npanel:  {written.panel}")
+
+
+def _named(checkpoints: Sequence[str]) -> dict[str, Path]:
+    """Return the checkpoints by name: the one given, else that of the run's folder; a single one needs none."""
+    from sidcurate.errors import UsageError
+    from sidtrain.evaluate import NETWORK
+
+    named: dict[str, Path] = {}
+    for text in checkpoints:
+        found = None if Path(text).exists() else re.fullmatch(r"([A-Za-z0-9][\w.-]*)=(.+)", text)
+        path = Path(found[2] if found else text)
+        name = found[1] if found else NETWORK if len(checkpoints) == 1 else path.resolve().name
+        if name in named:
+            raise UsageError(f"two checkpoints are named {name!r}; name them, such as --checkpoint scratch={path}")
+        named[name] = path
+    return named
 
 
 def _print_json(evaluation: "Evaluation") -> None:
@@ -105,50 +133,79 @@ def _print_csv(evaluation: "Evaluation") -> None:
 def _print_table(evaluation: "Evaluation") -> None:
     from rich.console import Console
 
-    Console(file=sys.stdout).print(_table(evaluation))
+    console = Console(file=sys.stdout)
+    for table in (_table(evaluation), _scene_table(evaluation)):
+        console.print(table)
     for line in _sentences(evaluation):
         click.echo(line)
 
 
 def _sentences(evaluation: "Evaluation") -> Iterator[str]:
-    used, network = evaluation.checkpoint, evaluation.summaries[0].psnr_db
-    if used.zero_shot:
-        yield f"ZERO-SHOT: the network was trained for {used.device}, not for {evaluation.device}."
-    if not used.unseen:
-        yield "Nobody knows on which scenes the network was trained: it may have seen these."
-    if network.low is None:
-        yield f"network: {_scenes(network)}"
+    for used in evaluation.networks:
+        yield f"{used.name}: {_origin(used, evaluation.device)}"
     for comparison in evaluation.comparisons:
         if comparison.metric == "psnr_db":
-            yield f"network against {comparison.against}: {_verdict(comparison)}"
+            yield f"{comparison.picture} against {comparison.against}: {_verdict(comparison)}"
     if evaluation.left_out:
         yield f"{len(evaluation.left_out)} pairs of these scenes were left out by `sidcurate validate`."
+    if evaluation.outside_protocol:
+        yield f"{len(evaluation.outside_protocol)} pairs of these scenes are not judged under {evaluation.protocol}."
+
+
+def _origin(used: "NetworkUsed", device: str) -> str:
+    unknown = "" if used.unseen else " Nobody knows on which scenes the network was trained: it may have seen these."
+    if used.origin == "imported":
+        return f"imported weights.{unknown}"
+    if used.origin == "zero-shot":
+        return f"ZERO-SHOT, trained for {used.device}, not for {device}.{unknown}"
+    start = f" from {used.initial_weights}" if used.origin == "fine-tuned" else ""
+    return f"{used.origin}{start}, {used.step} steps.{unknown}"
 
 
 def _table(evaluation: "Evaluation") -> "Table":
+    table = _empty_table(
+        f"{evaluation.device}, {evaluation.split} scenes, {evaluation.protocol}, SSIM {evaluation.ssim_variant}",
+        "mean over scenes [95 % interval]; aligned: PSNR after one gain a color",
+    )
+    for name in ("ratio", "picture", "PSNR / dB", "aligned", "SSIM", "scenes", "frames"):
+        table.add_column(name, no_wrap=True)
+    for summary in evaluation.summaries:
+        table.add_row(*_cells(summary), end_section=summary.picture == evaluation.summaries[-1].picture)
+    return table
+
+
+def _scene_table(evaluation: "Evaluation") -> "Table":
+    overall = [summary for summary in evaluation.summaries if summary.exposure_ratio is None]
+    first = overall[0].psnr_db.by_scene
+    table = _empty_table(f"PSNR / dB by scene, {evaluation.protocol}", f"the worst of {overall[0].picture} first")
+    for name in ("scene", *(summary.picture for summary in overall)):
+        table.add_column(name, no_wrap=True)
+    for scene in sorted(first, key=lambda scene: (first[scene], scene)):
+        table.add_row(scene, *(f"{summary.psnr_db.by_scene[scene]:.2f}" for summary in overall))
+    return table
+
+
+def _empty_table(title: str, caption: str) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(
+    # Edges and padding are saved so that all columns with their intervals fit 80 characters.
+    return Table(
         box=SIMPLE_HEAD,
         show_edge=False,
-        padding=(0, 1, 0, 0),  # All columns with their intervals in 80 characters.
-        title=f"{evaluation.device}, {evaluation.split} scenes, {evaluation.protocol}, SSIM {evaluation.ssim_variant}",
-        caption="mean over scenes [95 % t interval]",
+        padding=(0, 1, 0, 0),
+        title=title,
+        caption=caption,
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("ratio", "picture", "PSNR / dB", "SSIM", "scenes", "frames"):
-        table.add_column(name, no_wrap=True)
-    for summary in evaluation.summaries:
-        table.add_row(*_cells(summary), end_section=summary.picture == "mean-color")
-    return table
 
 
 def _cells(summary: "Summary") -> tuple[str, ...]:
     ratio = "all" if summary.exposure_ratio is None else f"{summary.exposure_ratio:g}"
     psnr, ssim = _interval(summary.psnr_db, 2), _interval(summary.ssim, 3)
-    return ratio, summary.picture, psnr, ssim, str(summary.psnr_db.n), str(summary.images)
+    aligned = f"{summary.psnr_aligned_db.mean:.2f}" if summary.psnr_aligned_db else "-"
+    return ratio, summary.picture, psnr, aligned, ssim, str(summary.psnr_db.n), str(summary.images)
 
 
 def _interval(estimate: "Estimate", digits: int) -> str:

@@ -7,7 +7,7 @@ nothing.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float32, UInt16
@@ -21,8 +21,7 @@ from sidtrain.patches import amplification_ratio, unit_target
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 
-Baseline = Literal["amplified", "gaussian", "mean-color"]
-
+TRIVIAL: Final = ("amplified", "gaussian", "mean-color")
 # Half-octave steps from no visible blur to a picture of blobs, in mosaic px.
 SIGMAS_PX: Final = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0, 23.0, 32.0)
 # Enough training frames to choose one width; a center of this side says what the whole frame would.
@@ -49,11 +48,8 @@ class Baselines:
     def pictures(self, entry: Entry) -> dict[str, Float32[np.ndarray, "h w 3"]]:
         """Return the three pictures of a short frame in 0..1, of the size of its target."""
         picture = amplified(entry.pair, self.raws, amplification_ratio(entry.pair, self.raws.recipe))
-        return {
-            "amplified": picture,
-            "gaussian": blurred(picture, self.sigma_px),
-            "mean-color": np.broadcast_to(np.asarray(self.mean_color, np.float32), entry.target.shape),
-        }
+        flat = np.broadcast_to(np.asarray(self.mean_color, np.float32), entry.target.shape)
+        return dict(zip(TRIVIAL, (picture, blurred(picture, self.sigma_px), flat), strict=True))
 
 
 def learn(

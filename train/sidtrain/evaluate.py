@@ -1,4 +1,4 @@
-"""Judge a checkpoint on the scenes of a device that it has not seen, beside three trivial pictures."""
+"""Judge checkpoints on the scenes of a device that they have not seen, beside three trivial pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,44 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import baselines, checkpoint, metrics, panels, patches, store, tiles
-from sidtrain.baselines import SIGMAS_PX, Baselines, Raws
+from sidtrain import baselines, checkpoint, panels, patches, protocols, scores, store, tiles
+from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
-from sidtrain.panels import AS_SHOT, Row
-from sidtrain.scores import PICTURES, PROTOCOL, CheckpointUsed, Evaluation, Score, compare, summarize
+from sidtrain.panels import AS_SHOT, Cell, Row
+from sidtrain.protocols import Protocol
+from sidtrain.scores import Evaluation, NetworkUsed, Origin, Score
 from sidtrain.store import Entry, StoreSettings
 from sidtrain.unet import Unet
 
-PANEL_SCENES = 5
+# A single checkpoint needs no name of its own.
+NETWORK = "network"
 
+Picture = Float32[np.ndarray, "h w 3"]
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checkpoint to judge."""
+
+    name: str
+    path: Path
+    model: Unet
+    sidecar: Sidecar
+
+    def origin(self, device: str) -> Origin:
+        """Return what the network is to a camera."""
+        if self.sidecar.device is None:
+            return "imported"
+        if self.sidecar.device != device:
+            return "zero-shot"
+        return "from scratch" if self.sidecar.initial_weights == checkpoint.SCRATCH else "fine-tuned"
+
+    def is_unseen_by(self, device: str) -> bool:
+        """Return whether it is certain that the network was trained on none of a camera's scenes that are judged."""
+        sidecar = self.sidecar
+        return sidecar.device is not None and (sidecar.device != device or sidecar.scenes is not None)
 
 
 @dataclass(frozen=True)
@@ -38,68 +64,82 @@ class Written:
 
 @dataclass(frozen=True)
 class Unseen:
-    """The pairs to judge on, those that the trivial pictures learn from, and what the findings left out."""
+    """The pairs to judge on, those that the trivial pictures learn from, and what is left out and why."""
 
     judged: Sequence[Pair]
     training: Sequence[Pair]
     left_out: dict[str, tuple[str, ...]]
+    outside_protocol: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked: of which networks, on which part of which data, under which protocol."""
+
+    manifest: Manifest
+    networks: Sequence[Network]
+    split: Split
+    protocol: Protocol
+    variant: SsimVariant
 
 
 def evaluate(
     manifest: Manifest,
-    checkpoint_path: Path,
+    checkpoints: Mapping[str, Path],
     store_dir: Path,
     out_dir: Path | None = None,
     *,
     split: Split = "test",
-    ssim_variant: SsimVariant = "gaussian",
+    protocol: str = protocols.DEFAULT,
+    ssim_variant: SsimVariant | None = None,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Written:
-    """Evaluate a checkpoint on full frames and write the record and a panel of pictures.
+    """Evaluate checkpoints on full frames and write the record and a panel of pictures.
 
     Args:
-        manifest: validated manifest of the camera; another one than the checkpoint's is evaluated zero-shot.
-        checkpoint_path: folder of a run, or its weights.
+        manifest: validated manifest of the camera; a checkpoint of another one is evaluated zero-shot.
+        checkpoints: folder of a run, or its weights, by the name that it shall have.
         store_dir: folder of the decoded frames.
-        out_dir: where to write; the checkpoint's folder by default.
+        out_dir: where to write; the first checkpoint's folder by default.
         split: part of the data set to judge on.
-        ssim_variant: window of the SSIM.
+        protocol: name of the protocol.
+        ssim_variant: window of the SSIM, where the protocol allows several.
         jobs: worker processes that decode raws.
         progress: called with the stage in words, the count of frames done in it and of frames to do.
 
     Raises:
-        UsageError: no scene to judge on or to learn the trivial pictures from, or the checkpoint does not fit.
-        IntegrityError: the checkpoint was trained on a scene that it is to be judged on (SET302).
+        UsageError: no scene to judge on or to learn the trivial pictures from, a checkpoint does not fit, the protocol
+            does not apply, or the checkpoints cannot be compared.
+        IntegrityError: a checkpoint was trained on a scene that it is to be judged on (SET302).
         SidcurateError: what `store.build`, `checkpoint.load` and `verdicts.judged_pairs` raise.
     """
-    model, sidecar = checkpoint.load(checkpoint_path)
-    unseen = choose(manifest, sidecar, split)
-    raws = Raws(
-        root=source.raw_root(manifest.directory),
-        captures={capture.path: capture for capture in manifest.captures},
-        recipe=sidecar.recipe,
-    )
-    settings = StoreSettings(adjust_maximum_thr=sidecar.recipe.adjust_maximum_thr)
+    rules = protocols.usable(protocol, manifest)
+    variant = protocols.ssim_variant(rules, ssim_variant)
+    question = _Question(manifest, _networks(checkpoints), split, rules, variant)
+    unseen = choose(manifest, [network.sidecar for network in question.networks], split, rules)
+    raws = _raws(question)
+    settings = StoreSettings(adjust_maximum_thr=raws.recipe.adjust_maximum_thr)
     pairs = [*unseen.judged, *unseen.training]
     entries = store.build(pairs, raws.captures, raws.root, store_dir, settings, jobs, partial(progress, "decoding"))
     judged, training = entries[: len(unseen.judged)], entries[len(unseen.judged) :]
 
     trivial = baselines.learn(training, raws, partial(progress, "choosing the Gaussian"))
-    scores, rows = _judge(model, judged, trivial, ssim_variant, progress)
-    evaluation = _record(manifest, sidecar, split, unseen, trivial, ssim_variant, scores)
-    return _write(evaluation, rows, out_dir or checkpoint.weights_path(checkpoint_path).parent)
+    rated, rows = _judge(question, judged, trivial, progress)
+    evaluation = _record(question, unseen, trivial, rated)
+    return _write(question, evaluation, rows, out_dir)
 
 
-def choose(manifest: Manifest, sidecar: Sidecar, split: Split) -> Unseen:
-    """Return the pairs of a split to judge a checkpoint on, and the training pairs of the same manifest.
+def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protocol: Protocol) -> Unseen:
+    """Return the pairs of a split to judge checkpoints on, and the training pairs of the same manifest.
 
     Raises:
         UsageError: the manifest is not validated, or has no usable pair in the split or for training.
-        IntegrityError: a scene of the split was used to train the checkpoint, or to choose among its steps.
+        IntegrityError: a scene of the split was used to train a checkpoint, or to choose among its steps.
     """
     usable, left_out = verdicts.judged_pairs(manifest)
-    judged = [pair for pair in usable if pair.split == split]
+    in_split = [pair for pair in usable if pair.split == split]
+    judged = protocol.judged(in_split)
     training = [pair for pair in usable if pair.split == "train"]
     for wanted, found in ((split, judged), ("train", training)):
         if not found:
@@ -107,10 +147,45 @@ def choose(manifest: Manifest, sidecar: Sidecar, split: Split) -> Unseen:
                 f"{manifest.device} has no usable pair in its {wanted} scenes ({len(manifest.pairs)} pairs, "
                 f"{len(left_out)} left out); see `sidcurate validate` for the reasons, `sidcurate split` for the scenes"
             )
-    if sidecar.device == manifest.device:
-        _require_unseen(judged, sidecar.scenes or {}, split)
+    for sidecar in sidecars:
+        if sidecar.device == manifest.device:
+            _require_unseen(judged, sidecar.scenes or {}, split)
     by_id = {pair.pair_id: pair for pair in manifest.pairs}
-    return Unseen(judged, training, {name: codes for name, codes in left_out.items() if by_id[name].split == split})
+    return Unseen(
+        judged=judged,
+        training=training,
+        left_out={name: codes for name, codes in left_out.items() if by_id[name].split == split},
+        outside_protocol=tuple(pair.pair_id for pair in in_split if pair not in judged),
+    )
+
+
+def _networks(checkpoints: Mapping[str, Path]) -> list[Network]:
+    for name in (*TRIVIAL, AS_SHOT, "target"):
+        if name in checkpoints:
+            raise UsageError(f"{name!r} is the name of another picture of the table; give the checkpoint another")
+    return [Network(name, path, *checkpoint.load(path)) for name, path in checkpoints.items()]
+
+
+def _raws(question: _Question) -> Raws:
+    """Return what renders targets and trivial pictures, after checking that all networks ask for the same targets."""
+    thresholds = {
+        network.name: network.sidecar.recipe.adjust_maximum_thr
+        if question.protocol.adjust_maximum_thr is None
+        else question.protocol.adjust_maximum_thr
+        for network in question.networks
+    }
+    if len(set(thresholds.values())) > 1:
+        stated = ", ".join(f"{name} {threshold:g}" for name, threshold in thresholds.items())
+        raise UsageError(
+            f"the checkpoints were trained on targets rendered with another adjust_maximum_thr ({stated}): there is no "
+            f"target to judge them all by; compare those with one, or use a protocol that fixes it, such as sid-paper"
+        )
+    first = question.networks[0].sidecar.recipe
+    return Raws(
+        root=source.raw_root(question.manifest.directory),
+        captures={capture.path: capture for capture in question.manifest.captures},
+        recipe=first.model_copy(update={"adjust_maximum_thr": next(iter(thresholds.values()))}),
+    )
 
 
 def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[str]], split: Split) -> None:
@@ -126,96 +201,119 @@ def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[s
 
 
 def _judge(
-    model: Unet, entries: Sequence[Entry], trivial: Baselines, variant: SsimVariant, progress: Progress
+    question: _Question, entries: Sequence[Entry], trivial: Baselines, progress: Progress
 ) -> tuple[list[Score], list[Row]]:
-    scores: list[Score] = []
-    rows: dict[str, Row] = {}
+    rated: list[Score] = []
+    cells: dict[str, dict[str, Cell]] = {}
+    shown: dict[str, Entry] = {}
     for done, entry in enumerate(entries):
         progress("evaluating", done, len(entries))
-        target = patches.unit_target(entry.target)
-        pictures = {
-            "network": tiles.picture(model, patches.frame_input(entry, trivial.raws.recipe)),
-            **trivial.pictures(entry),
-        }
-        of_frame = list(_scores(entry, pictures, target, trivial, variant))
-        scores.extend(of_frame)
-        if entry.pair.scene_id not in rows and len(rows) < PANEL_SCENES:
-            shot = baselines.amplified(entry.pair, trivial.raws, ratio=1.0)
-            rows[entry.pair.scene_id] = _row({**pictures, AS_SHOT: shot, "target": target}, of_frame)
+        scene, target = entry.pair.scene_id, patches.unit_target(entry.target)
+        is_first = scene not in shown
+        shown.setdefault(scene, entry)
+        for name, picture in _pictures(question.networks, entry, trivial):
+            score = _score(question, entry, trivial, name, picture, target)
+            rated.append(score)
+            if is_first:
+                cells.setdefault(scene, {})[name] = panels.cell(name, picture, _label(score))
+        if is_first:
+            cells[scene]["target"] = panels.cell("target", target, "target")
     progress("evaluating", len(entries), len(entries))
-    return scores, list(rows.values())
+    chosen = panels.chosen(scores.from_worst(rated, question.networks[0].name))
+    return rated, [_row(shown[scene], cells[scene], why, trivial.raws) for scene, why in chosen.items()]
 
 
-def _scores(
-    entry: Entry,
-    pictures: Mapping[str, Float32[np.ndarray, "h w 3"]],
-    target: Float32[np.ndarray, "h w 3"],
-    trivial: Baselines,
-    variant: SsimVariant,
-) -> Iterator[Score]:
-    amplification = patches.amplification_ratio(entry.pair, trivial.raws.recipe)
-    for name in PICTURES:
-        yield Score(
-            scene_id=entry.pair.scene_id,
-            pair_id=entry.pair.pair_id,
-            exposure_ratio=entry.pair.exposure_ratio or amplification,
-            amplification_ratio=amplification,
-            picture=name,
-            psnr_db=metrics.psnr_db(pictures[name], target),
-            ssim=metrics.ssim(pictures[name], target, variant),
-        )
+def _pictures(networks: Sequence[Network], entry: Entry, trivial: Baselines) -> Iterator[tuple[str, Picture]]:
+    """Yield the pictures of a short frame by name, one network's at a time: each is as large as the target."""
+    for network in networks:
+        yield network.name, tiles.picture(network.model, patches.frame_input(entry, network.sidecar.recipe))
+    yield from trivial.pictures(entry).items()
 
 
-def _row(pictures: Mapping[str, Float32[np.ndarray, "h w 3"]], scores: Sequence[Score]) -> Row:
-    first = scores[0]
-    names = {"amplified": f"short x {first.amplification_ratio:g}"}
-    labels: dict[str, str] = {s.picture: f"{names.get(s.picture, s.picture)}  {s.psnr_db:.2f} dB" for s in scores}
-    return panels.row(f"{first.scene_id}   ratio {first.exposure_ratio:.4g}", pictures, labels)
+def _score(
+    question: _Question, entry: Entry, trivial: Baselines, name: str, picture: Picture, target: Picture
+) -> Score:
+    recipes = {network.name: network.sidecar.recipe for network in question.networks}
+    amplification = patches.amplification_ratio(entry.pair, recipes.get(name, trivial.raws.recipe))
+    return Score(
+        protocol=question.protocol.name,
+        scene_id=entry.pair.scene_id,
+        pair_id=entry.pair.pair_id,
+        exposure_ratio=entry.pair.exposure_ratio or amplification,
+        amplification_ratio=amplification,
+        picture=name,
+        **vars(question.protocol.marks(picture, target, question.variant)),
+    )
 
 
-def _record(
-    manifest: Manifest,
-    sidecar: Sidecar,
-    split: Split,
-    unseen: Unseen,
-    trivial: Baselines,
-    variant: SsimVariant,
-    scores: Sequence[Score],
-) -> Evaluation:
+def _label(score: Score) -> str:
+    name = f"short x {score.amplification_ratio:g}" if score.picture == "amplified" else score.picture
+    return f"{name}  {score.psnr_db:.2f} dB"
+
+
+def _row(entry: Entry, cells: Mapping[str, Cell], why: str, raws: Raws) -> Row:
+    pair = entry.pair
+    shot = panels.cell(AS_SHOT, baselines.amplified(pair, raws, ratio=1.0), AS_SHOT)
+    order = ("amplified", "gaussian", *(name for name in cells if name not in TRIVIAL))
+    ratio = f"   ratio {pair.exposure_ratio:.4g}" if pair.exposure_ratio else ""
+    return Row(f"{pair.scene_id}{ratio}   {why}", {AS_SHOT: shot} | {name: cells[name] for name in order})
+
+
+def _record(question: _Question, unseen: Unseen, trivial: Baselines, rated: Sequence[Score]) -> Evaluation:
+    names = [network.name for network in question.networks]
     return Evaluation(
-        ssim_variant=variant,
-        adjust_maximum_thr=sidecar.recipe.adjust_maximum_thr,
-        device=manifest.device,
-        split=split,
-        manifest_sums=dict(manifest.sums),
-        checkpoint=CheckpointUsed(
-            sha256=sidecar.sha256,
-            device=sidecar.device,
-            zero_shot=sidecar.device not in (None, manifest.device),
-            unseen=sidecar.device is not None and (sidecar.device != manifest.device or sidecar.scenes is not None),
-            manifest_sums=sidecar.manifest_sums,
-            step=sidecar.step,
-            initial_weights=sidecar.initial_weights,
-        ),
+        protocol=question.protocol.name,
+        definition=question.protocol.definition,
+        ssim_variant=question.variant,
+        adjust_maximum_thr=trivial.raws.recipe.adjust_maximum_thr,
+        device=question.manifest.device,
+        split=question.split,
+        manifest_sums=dict(question.manifest.sums),
+        networks=tuple(_used(network, question.manifest.device) for network in question.networks),
         left_out=unseen.left_out,
+        outside_protocol=unseen.outside_protocol,
         gaussian_sigma_px=trivial.sigma_px,
         gaussian_sigmas_px=SIGMAS_PX,
         mean_color=trivial.mean_color,
         tools=checkpoint.tools(),
-        scores=tuple(scores),
-        summaries=summarize(scores),
-        comparisons=compare(scores),
+        scores=tuple(rated),
+        summaries=scores.summarize(rated),
+        comparisons=scores.compare(rated, names),
+        worst_scenes=tuple(scores.from_worst(rated, names[0])[: panels.WORST]),
     )
 
 
-def _write(evaluation: Evaluation, rows: Sequence[Row], out_dir: Path) -> Written:
-    """Write record and panel; only the same question of the same checkpoint is overwritten."""
-    out_dir.mkdir(parents=True, exist_ok=True)
-    parts = ("evaluation", evaluation.device if evaluation.checkpoint.zero_shot else "", evaluation.split)
-    stem = "-".join(part for part in parts if part not in ("", "test"))
-    record, panel = out_dir / f"{stem}.json", out_dir / f"{stem}.png"
-    trained = f" (zero-shot: trained for {evaluation.checkpoint.device})" if evaluation.checkpoint.zero_shot else ""
-    title = f"{evaluation.device}, {evaluation.split} scenes, {PROTOCOL}{trained}; centers of the frames"
-    write_whole(panel, panels.png(title, rows))
+def _used(network: Network, device: str) -> NetworkUsed:
+    sidecar = network.sidecar
+    return NetworkUsed(
+        name=network.name,
+        sha256=sidecar.sha256,
+        device=sidecar.device,
+        origin=network.origin(device),
+        unseen=network.is_unseen_by(device),
+        manifest_sums=sidecar.manifest_sums,
+        step=sidecar.step,
+        initial_weights=sidecar.initial_weights,
+    )
+
+
+def _write(question: _Question, evaluation: Evaluation, rows: Sequence[Row], out_dir: Path | None) -> Written:
+    """Write record and panel; only the same question of the same checkpoints is overwritten."""
+    folder = out_dir or checkpoint.weights_path(question.networks[0].path).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [network.name for network in evaluation.networks]
+    foreign = any(network.origin == "zero-shot" for network in evaluation.networks)
+    parts = [
+        *(["evaluation"] if names == [NETWORK] else ["comparison", *names]),
+        *([evaluation.device] if foreign else []),
+        *([evaluation.split] if evaluation.split != "test" else []),
+        *([evaluation.protocol] if evaluation.protocol != protocols.DEFAULT else []),
+    ]
+    record, panel = (folder / f"{'-'.join(parts)}.{suffix}" for suffix in ("json", "png"))
+    zero_shot = [
+        f"{used.name}: trained for {used.device}" for used in evaluation.networks if used.origin == "zero-shot"
+    ]
+    title = ", ".join([evaluation.device, f"{evaluation.split} scenes", evaluation.protocol, *zero_shot])
+    write_whole(panel, panels.png(f"{title}; centers of the frames", rows))
     write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
     return Written(evaluation, record, panel)

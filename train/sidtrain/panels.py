@@ -1,4 +1,7 @@
-"""The panel: rows of scenes, columns from the short as shot to the target, each with its PSNR."""
+"""The panel: rows of scenes, columns from the short as shot to the target, each with its PSNR.
+
+It shows the worst scenes of a network first, then the most typical: what an average hides, and what it means.
+"""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -10,11 +13,20 @@ from jaxtyping import Float32
 from PIL import Image, ImageDraw, ImageFont
 
 AS_SHOT: Final = "as shot"
-# Columns by name, in order, each with its width in px: the short as shot is nearly black and needs none.
-_COLUMNS: Final = {AS_SHOT: 96, "amplified": 320, "gaussian": 320, "network": 320, "target": 320}
+WORST, TYPICAL = 3, 2
+# The short as shot is nearly black and needs no width.
+_WIDTH, _NARROW = 320, 96
 _HEIGHT, _GAP, _LINE, _HEADER = 320, 8, 22, 60
 _CROP = 1024
 _INK, _PAPER = (20, 20, 20), (250, 250, 250)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A thumbnail and the text under it."""
+
+    image: Image.Image
+    label: str
 
 
 @dataclass(frozen=True)
@@ -22,31 +34,42 @@ class Row:
     """One scene of the panel.
 
     Attributes:
-        title: scene and ratio.
-        cells: thumbnail by column.
-        labels: text under each thumbnail by column.
+        title: scene, ratio, and why it is shown.
+        cells: by column, in their order; all rows have the same columns.
     """
 
     title: str
-    cells: Mapping[str, Image.Image]
-    labels: Mapping[str, str]
+    cells: Mapping[str, Cell]
 
 
-def row(title: str, pictures: Mapping[str, Float32[np.ndarray, "h w 3"]], labels: Mapping[str, str]) -> Row:
-    """Return a row of thumbnails, so that the pictures themselves need not be kept.
+def chosen(from_worst: Sequence[str]) -> dict[str, str]:
+    """Return which scenes to show, and why: the worst three, then the two nearest to the median of the others.
 
     Args:
-        title: scene and ratio.
-        pictures: by column, in 0..1; others are left out. What is shown is the center, at most 1024 px a side, so that
-            noise and blur stay visible.
-        labels: text by column.
+        from_worst: all scenes, the worst first.
+
+    >>> chosen(["a", "b", "c", "d", "e", "f", "g"])
+    {'a': 'worst', 'b': 'worst', 'c': 'worst', 'e': 'typical', 'f': 'typical'}
     """
-    return Row(title, {name: _thumbnail(pictures[name], width) for name, width in _COLUMNS.items()}, labels)
+    rest = from_worst[WORST:]
+    first = max(0, (len(rest) - TYPICAL + 1) // 2)
+    return dict.fromkeys(from_worst[:WORST], "worst") | dict.fromkeys(rest[first : first + TYPICAL], "typical")
+
+
+def cell(column: str, picture: Float32[np.ndarray, "h w 3"], label: str) -> Cell:
+    """Return a thumbnail, so that the picture itself need not be kept.
+
+    Args:
+        column: name of the column.
+        picture: in 0..1. What is shown is the center, at most 1024 px a side, so that noise and blur stay visible.
+        label: text under it.
+    """
+    return Cell(_thumbnail(picture, _width(column)), label)
 
 
 def png(title: str, rows: Sequence[Row]) -> bytes:
-    """Return the panel as PNG."""
-    width = _GAP + sum(cell + _GAP for cell in _COLUMNS.values())
+    """Return the panel of at least one row as PNG."""
+    width = _GAP + sum(_width(column) + _GAP for column in rows[0].cells)
     image = Image.new("RGB", (width, _HEADER + len(rows) * (_HEIGHT + 2 * _LINE + _GAP)), _PAPER)
     draw = ImageDraw.Draw(image)
     draw.text((_GAP, _GAP), title, _INK, ImageFont.load_default(18))
@@ -61,10 +84,14 @@ def png(title: str, rows: Sequence[Row]) -> bytes:
 
 def _draw_cells(image: Image.Image, draw: ImageDraw.ImageDraw, line: Row, top: int) -> None:
     left = _GAP
-    for name, width in _COLUMNS.items():
-        image.paste(line.cells[name], (left, top))
-        draw.text((left, top + _HEIGHT + 2), line.labels.get(name, name), _INK, ImageFont.load_default(13))
-        left += width + _GAP
+    for column, shown in line.cells.items():
+        image.paste(shown.image, (left, top))
+        draw.text((left, top + _HEIGHT + 2), shown.label, _INK, ImageFont.load_default(13))
+        left += _width(column) + _GAP
+
+
+def _width(column: str) -> int:
+    return _NARROW if column == AS_SHOT else _WIDTH
 
 
 def _thumbnail(picture: Float32[np.ndarray, "h w 3"], width: int) -> Image.Image:
