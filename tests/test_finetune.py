@@ -20,7 +20,7 @@ from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, finetune, patches, runs, store
+from sidtrain import checkpoint, finetune, history, patches, store
 from sidtrain.recipe import Recipe
 from sidtrain.store import StoreSettings
 
@@ -34,6 +34,7 @@ TINY = Recipe(
     schedule=((0, 1e-3), (4, 1e-4)),
     validate_every=3,
     offset_draw="inclusive",
+    device_type="cpu",
 )
 
 
@@ -65,7 +66,7 @@ def same(one: Path, other: Path) -> bool:
 def test_training_lowers_the_loss_and_raises_the_psnr(session: Path, tmp_path: Path) -> None:
     recipe = TINY.model_copy(update={"width": 8, "duration": 120, "schedule": ((0, 2e-3),), "validate_every": 120})
     train(session, tmp_path / "run", recipe)
-    log = runs.read_log(tmp_path / "run")
+    log = history.read_log(tmp_path / "run")
     before, after = (line["val_psnr_db"] for line in log if "val_psnr_db" in line)
     assert after > before + 5
     losses = [line["train_loss"] for line in log if "train_loss" in line]
@@ -86,7 +87,7 @@ def test_the_side_car_says_how_the_weights_came_about(session: Path, tmp_path: P
 
 def test_the_log_has_every_step_and_the_rate_of_the_schedule(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "run")
-    steps = [line for line in runs.read_log(tmp_path / "run") if "train_loss" in line]
+    steps = [line for line in history.read_log(tmp_path / "run") if "train_loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
     assert [line["rate"] for line in steps] == [1e-3] * 4 + [1e-4] * 2
 
@@ -111,7 +112,7 @@ def test_the_loss_is_the_one_of_the_recipe(session: Path, tmp_path: Path, loss: 
     """Of the first step, whose weights and patches can be made again here."""
     recipe = TINY.model_copy(update={"loss": loss, "duration": 1})
     train(session, tmp_path / "run", recipe)
-    logged = next(line["train_loss"] for line in runs.read_log(tmp_path / "run") if "train_loss" in line)
+    logged = next(line["train_loss"] for line in history.read_log(tmp_path / "run") if "train_loss" in line)
     entries = store.build(
         [pair for pair in manifest(session).pairs if pair.split == "train"],
         {capture.path: capture for capture in manifest(session).captures},
@@ -129,8 +130,8 @@ def test_the_loss_is_the_one_of_the_recipe(session: Path, tmp_path: Path, loss: 
 def test_patches_of_several_sides_are_trained_on_and_resumed_exactly(session: Path, tmp_path: Path) -> None:
     recipe = TINY.model_copy(update={"patch": (1, 3, 8)})
 
-    def interrupt(step: int, steps: int, loss: float) -> None:
-        if step == 2:
+    def interrupt(done: finetune.Done) -> None:
+        if done.step == 2:
             signal.raise_signal(signal.SIGINT)
 
     train(session, tmp_path / "whole", recipe)
@@ -149,8 +150,8 @@ def test_the_same_recipe_gives_the_same_weights(session: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("stop", [1, 3, 5])
 def test_a_run_that_was_interrupted_ends_as_one_that_was_not(session: Path, tmp_path: Path, stop: int) -> None:
-    def interrupt(step: int, steps: int, loss: float) -> None:
-        if step == stop:
+    def interrupt(done: finetune.Done) -> None:
+        if done.step == stop:
             signal.raise_signal(signal.SIGINT)
 
     train(session, tmp_path / "whole")
@@ -166,8 +167,8 @@ def test_a_run_that_was_interrupted_ends_as_one_that_was_not(session: Path, tmp_
 def test_a_killed_run_goes_on_from_its_last_validation(session: Path, tmp_path: Path) -> None:
     """The callback dies without any clean-up of ours, two steps after the last saved state."""
 
-    def die(step: int, steps: int, loss: float) -> None:
-        if step == 5:
+    def die(done: finetune.Done) -> None:
+        if done.step == 5:
             raise SystemExit(9)
 
     train(session, tmp_path / "whole")
@@ -235,7 +236,7 @@ def test_starting_from_a_checkpoint_is_recorded(session: Path, tmp_path: Path) -
     train(session, tmp_path / "second", init=tmp_path / "first")
     first, second = (checkpoint.load(tmp_path / name)[1] for name in ("first", "second"))
     assert (second.initial_weights, second.initial_sha256) == (str(tmp_path / "first"), first.sha256)
-    zero_shot = runs.read_log(tmp_path / "second")[0]
+    zero_shot = history.read_log(tmp_path / "second")[0]
     assert zero_shot == {"step": 0, **next(iter(first.metrics.values()))}
 
 

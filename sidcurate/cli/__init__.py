@@ -24,6 +24,7 @@ VERBS = (
     "finetune",
     "evaluate",
     "weights",
+    "runs",
     "report",
     "rules",
     "schema",

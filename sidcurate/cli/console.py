@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 class Report(Protocol):
     """Takes how far a stage of the work is."""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
-        """Show `done` of `total`; `note` is anything worth seeing beside it."""
+    def __call__(self, stage: str, done: int, total: int, note: str = "", unit: str = "", each: int = 1) -> None:
+        """Show `done` of `total`; `note` is anything worth seeing beside it.
+
+        The rate is told in `unit`, of which one of `total` holds `each`.
+        """
 
 
 def say(message: str) -> None:
@@ -39,11 +42,11 @@ def progress() -> Iterator[Report]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def report(stage: str, done: int, total: int, note: str = "") -> None:
+        def report(stage: str, done: int, total: int, note: str = "", unit: str = "", each: int = 1) -> None:
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, note="")
             speed = bars.tasks[list(tasks).index(stage)].speed
-            rate = f"{speed:.3g}/s " if speed else ""
+            rate = f"{each * speed:.3g}{unit and f' {unit}'}/s " if speed else ""
             bars.update(tasks[stage], completed=done, total=total, note=rate + note)
 
         yield report

@@ -1,6 +1,8 @@
 """`sidcurate finetune`: train a network for one camera on the pairs that hold up."""
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,19 +10,20 @@ from typing import TYPE_CHECKING
 import click
 
 from sidcurate.cli import INTERRUPTED
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import Report, progress, say
 from sidcurate.cli.options import (
     device_option,
     dry_run_option,
     jobs_option,
     manifests_option,
     require_train_extra,
+    runs_option,
     store_option,
 )
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
-    from sidtrain.finetune import Result
+    from sidtrain.finetune import Done, Result
     from sidtrain.recipe import Recipe
     from sidtrain.runs import Chosen
 
@@ -38,20 +41,33 @@ if TYPE_CHECKING:
     "--init", type=click.Path(path_type=Path, exists=True), help="Checkpoint to start from.  [default: from scratch]"
 )
 @click.option("--name", help="Name of the run.  [default: the recipe's name]")
-@click.option(
-    "--runs",
-    "runs_root",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder that holds the runs, by device.",
-)
+@runs_option
 @store_option
 @manifests_option
 @click.option("--resume", is_flag=True, help="Go on with the run where it stopped.")
+@click.option(
+    "--device-type",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    help="Where to compute; auto is a GPU where there is one.  [default: the recipe's]",
+)
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Try bf16, channels_last and torch.compile for a few steps and use what gains.  [default: plain fp32]",
+)
+@click.option(
+    "--launch",
+    "processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes of this machine that share each batch.",
+)
 @jobs_option
 @dry_run_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     device: str,
     recipe_name: str,
     init: Path | None,
@@ -60,6 +76,9 @@ def command(
     store_dir: Path,
     manifests_root: Path,
     resume: bool,
+    device_type: str | None,
+    tune: bool,
+    processes: int,
     jobs: int | None,
     dry_run: bool,
 ) -> None:
@@ -68,41 +87,86 @@ def command(
     Uses only pairs without findings of severity error, and keeps to the training and validation scenes. Prints the
     folder of the run. Ctrl-C keeps the last state: go on with --resume.
     """
+    require_train_extra()
     from sidcurate import manifests
     from sidcurate.errors import UsageError
+    from sidtrain import devices, finetune, parallel, runs
 
-    require_train_extra()
-    from sidtrain import finetune, recipe, runs
-
-    if resume and init:
-        raise UsageError("--resume goes on with the weights of the run: leave --init out")
+    if resume and (init or tune):
+        raise UsageError(
+            "--resume goes on with the weights of the run, and computes as it did: leave out --init, --tune"
+        )
     if name is not None:
         _require_plain(name)
-    manifest = manifests.load(manifests.find(manifests_root, device))
-    how = recipe.load(recipe_name)
-    run_dir = runs_root / device / (name or Path(recipe_name).stem)
-    chosen = runs.choose(manifest)
-    runs.require_free(run_dir, resume)
-    if init:
-        finetune.initial_network(how, init)  # Before hours of decoding, not after them.
-    _say_what_is_used(chosen, init, resume)
-    if dry_run:
-        _say_what_would_be_written(manifest, how, chosen, run_dir, store_dir)
-        return
+    with _one_voice(ctx) as leads:
+        manifest = manifests.load(manifests.find(manifests_root, device))
+        how = _recipe(recipe_name, device_type, processes)
+        run_dir = runs_root / device / (name or Path(recipe_name).stem)
+        chosen = runs.choose(manifest)
+        runs.require_free(run_dir, resume)
+        devices.pick(how.device_type, processes - 1)
+        if init:
+            finetune.initial_network(how, init)  # Before hours of decoding, not after them.
+        if processes > 1 and not dry_run:
+            ctx.exit(parallel.launch(processes, _arguments(ctx, without={"processes"})))
+        if leads:
+            _say_what_is_used(chosen, init, resume)
+        if dry_run:
+            _say_what_would_be_written(manifest, how, chosen, run_dir, store_dir)
+            return
+        train = partial(finetune.finetune, chosen=chosen, init=init, resume=resume, tune=tune, jobs=jobs)
+        result = _train(partial(train, manifest, how, run_dir, store_dir), how.batch, leads)
+        _end(ctx, result, leads)
+
+
+def _train(train: "Callable[..., Result]", batch: int, leads: bool) -> "Result":
+    """Train, with progress and talk where this process leads."""
+    if not leads:
+        return train()
     with progress() as report:
-        result = finetune.finetune(
-            manifest,
-            how,
-            run_dir,
-            store_dir,
-            init=init,
-            resume=resume,
-            jobs=jobs,
-            on_store=partial(report, "decoding"),
-            on_step=lambda step, steps, loss: report("training", step, steps, f"loss {loss:.4f}"),
-        )
-    _say_how_it_ended(result)
-    click.echo(run_dir)
+        return train(on_store=partial(report, "decoding"), on_step=partial(_show, report, batch), say=say)
+
+
+@contextmanager
+def _one_voice(ctx: click.Context) -> Iterator[bool]:
+    """Yield whether this process talks: of several that train together, the first one.
+
+    A wrong request is wrong for all of them and said once; what one of them lacks (memory, a device) it says itself.
+    """
+    from sidcurate.errors import MissingResourceError, SidcurateError
+    from sidtrain import parallel
+
+    leads = parallel.rank() == 0
+    try:
+        yield leads
+    except SidcurateError as error:
+        if leads or isinstance(error, MissingResourceError):
+            raise
+        ctx.exit(error.exit_code)
+
+
+def _recipe(name: str, device_type: str | None, processes: int) -> "Recipe":
+    """Return the recipe, on the device that the command line asks for; its batch can be shared by the processes."""
+    from sidtrain import parallel, recipe
+
+    how = recipe.load(name)
+    parallel.part(how.batch, 0, processes)
+    return how.model_copy(update={"device_type": device_type}) if device_type else how
+
+
+def _arguments(ctx: click.Context, without: set[str]) -> list[str]:
+    """Return the words of the command line that this verb was called with, but some options."""
+    words = []
+    for parameter in ctx.command.params:
+        value = ctx.params[parameter.name or ""]
+        if parameter.name not in without and value not in (None, False):
+            words += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
+    return words
+
+
+def _show(report: Report, batch: int, done: "Done") -> None:
+    note = f"loss {done.loss:.4f}, {done.memory_bytes / 1e9:.2f} GB"
+    report("training", done.step, done.steps, note, "patches", batch)
 
 
 def _require_plain(name: str) -> None:
@@ -138,9 +202,14 @@ def _say_what_would_be_written(
     say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {steps} steps in {run_dir}")
 
 
-def _say_how_it_ended(result: "Result") -> None:
-    if result.step < result.steps:
+def _end(ctx: click.Context, result: "Result", leads: bool) -> None:
+    """Say how a training ended, print its folder, and leave with the exit code that fits."""
+    interrupted = result.step < result.steps
+    if leads and interrupted:
         say(f"interrupted after {result.step} of {result.steps} steps; go on with --resume")
-        click.get_current_context().exit(INTERRUPTED)
-    measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-    say(f"done: {result.steps} steps; {measured or 'nothing validated'}")
+    if interrupted:
+        ctx.exit(INTERRUPTED)
+    if leads:
+        measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+        say(f"done: {result.steps} steps; {measured or 'nothing validated'}")
+        click.echo(result.run_dir)

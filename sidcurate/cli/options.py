@@ -34,6 +34,14 @@ format_option = click.option(
     show_default=True,
     help="How to print the result on stdout.",
 )
+runs_option = click.option(
+    "--runs",
+    "runs_root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder that holds the runs, by device.",
+)
 jobs_option = click.option(
     "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]"
 )

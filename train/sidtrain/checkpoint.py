@@ -23,6 +23,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Paths, described
 from sidtrain.architectures import BAYER_PLANES, Architecture
+from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of, build
 
@@ -74,6 +75,7 @@ class Sidecar(BaseModel):
     git_revision: str | None = described("Commit of this program, '-dirty' if changed; null outside a checkout.")
     initial_weights: str | None = described("'scratch', or the name of the checkpoint that the training started from.")
     initial_sha256: str | None = described("SHA-256 of the weights that it started from.", default=None)
+    execution: Execution | None = described("Where and how the steps were computed.", default=None)
     step: int | None = described("Steps done.", ge=0)
     metrics: dict[str, dict[str, float]] = described(
         "What was measured at this step, by protocol: of what, in which space and variant."

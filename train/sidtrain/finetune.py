@@ -1,41 +1,34 @@
 """The training loop, readable from top to bottom.
 
-The run's folder ends up with `model.safetensors` and its side-car, `metrics.jsonl`, pictures, and `state.pt` to go on
-from. On one machine with one count of threads, a run that was stopped and resumed gives the weights of a run that was
-not, bit for bit.
+The run's folder ends up with `model.safetensors` and its side-car, `run.json`, `metrics.jsonl`, pictures, and
+`state.pt` to go on from. On one machine a run that was stopped in any way, or killed, and resumed gives the weights of
+a run that was not, bit for bit on a CPU: every draw is a function of seed and step, and the state holds the rest.
 """
 
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from jaxtyping import Float32
-from PIL import Image
-from torch import Tensor
-from torch.nn import functional
 
 from sidcurate import source
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, patches, runs, store
-from sidtrain.metrics import psnr_db
-from sidtrain.patches import Patch
+from sidtrain import board, checkpoint, devices, feed, history, parallel, patches, runs, store, tuning, validating
+from sidtrain.execution import Execution
+from sidtrain.parallel import Group
+from sidtrain.patches import Cut
 from sidtrain.recipe import Recipe
 from sidtrain.runs import Chosen, InitialWeights, Position, Run
+from sidtrain.step import Step
 from sidtrain.store import Entry, StoreSettings
 from sidtrain.unet import Unet, architecture_of, build
-
-_LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": functional.l1_loss,
-    "l2": functional.mse_loss,
-    "l2_half_sum": lambda output, target: functional.mse_loss(output, target, reduction="sum") / (2 * len(target)),
-}
 
 
 @dataclass(frozen=True)
@@ -45,6 +38,27 @@ class Scenes:
     train: list[list[Entry]]
     val: list[list[Entry]]
     sides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Done:
+    """One step, as it is told while the training runs.
+
+    Attributes:
+        step: steps done.
+        steps: of the whole training.
+        loss: before the step, over the whole batch.
+        seconds: since the step before.
+        waited_s: how much of that the data took.
+        memory_bytes: the most that this process has held.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    seconds: float
+    waited_s: float
+    memory_bytes: int
 
 
 @dataclass(frozen=True)
@@ -63,71 +77,89 @@ def finetune(
     run_dir: Path,
     store_dir: Path,
     *,
+    chosen: Chosen | None = None,
     init: Path | None = None,
     resume: bool = False,
+    tune: bool = False,
     jobs: int | None = None,
     on_store: Callable[[int, int], None] = lambda done, total: None,
-    on_step: Callable[[int, int, float], None] = lambda step, steps, loss: None,
+    on_step: Callable[[Done], None] = lambda done: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Train the recipe's network on the pairs of a manifest that no finding of severity error concerns.
+
+    Under `torchrun`, or `sidtrain.parallel.launch`, each process calls this with the same arguments; the first writes.
 
     Args:
         manifest: validated manifest of the camera.
         recipe: what to do.
         run_dir: folder of the run, made here; must be new unless `resume`.
         store_dir: folder of the decoded frames.
+        chosen: pairs to use; all that may be used without.
         init: checkpoint to start from; from scratch without.
-        resume: go on where the run in `run_dir` stopped.
+        resume: go on where the run in `run_dir` stopped, computing as it did.
+        tune: choose the way to compute a step by a short trial; the reference without.
         jobs: worker processes that decode raws.
         on_store: called with the count of decoded frames and of frames to decode.
-        on_step: called after each step with the count of steps done, of all steps, and the loss.
+        on_step: called after each step, in the first process.
+        say: called with a line that a person should see.
 
     Raises:
         UsageError: the run exists (or does not, to resume), the patch does not fit, or the loss is not finite.
+        MissingResourceError: no such device, or out of memory.
         SidcurateError: what `store.build` and `checkpoint.load` raise.
     """
-    chosen = runs.choose(manifest)
-    runs.require_free(run_dir, resume)
-    model, initial = initial_network(recipe, init)
-    optimizer = torch.optim.Adam(model.parameters())
-    run, position = Run(run_dir, manifest, recipe, chosen, initial), Position()
-    scenes = _load(manifest, recipe, chosen, store_dir, jobs, on_store)
-    if resume:
-        initial, position = runs.restore(run, model, optimizer)
-        run = replace(run, initial=initial)
-    else:
-        runs.begin(run)
-        position.metrics = _validated(run, model, scenes.val, 0)
-    return _train(run, scenes, model, optimizer, position, on_step)
+    with parallel.joined(recipe.device_type) as group, devices.memory_in_words(recipe):
+        chosen = chosen or runs.choose(manifest)
+        runs.require_free(run_dir, resume)
+        group.part(recipe.batch)  # Refused before hours of decoding, not after them.
+        model, initial = initial_network(recipe, init)
+        with history.only_writer(run_dir) if group.leads else nullcontext():
+            scenes = _load(manifest, recipe, chosen, store_dir, jobs, on_store, group)
+            begin = _resumed if resume else partial(_begun, tune=tune)
+            run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group))
+            run, step, position = begin(run, model, scenes, group, say)
+            return _train(run, scenes, step, position, group, on_step)
 
 
 def _train(
-    run: Run,
-    scenes: Scenes,
-    model: Unet,
-    optimizer: torch.optim.Optimizer,
-    position: Position,
-    on_step: Callable[[int, int, float], None],
+    run: Run, scenes: Scenes, step: Step, position: Position, group: Group, on_step: Callable[[Done], None]
 ) -> Result:
-    recipe, directory = run.recipe, run.directory
-    steps = recipe.steps(len(scenes.train))
-    with _held_interrupt() as interrupt:
-        while position.step < steps and not interrupt.is_set():
-            first, side = position.step * recipe.batch, patches.side_at(scenes.sides, recipe, position.step)
-            batch = [patches.cut(scenes.train, recipe, side, first + place).patch for place in range(recipe.batch)]
+    recipe, before, steps = run.recipe, time.perf_counter(), run.recipe.steps(len(scenes.train))
+    cuts, left = (
+        partial(_cuts, scenes, recipe, group.part(recipe.batch)),
+        range(position.step, steps),
+    )
+    with _held_stop() as stop, _curves(run, position, group) as draw, feed.batches(cuts, left, group.device) as batches:
+        for batch in batches:  # in the order of the steps, made ahead by threads
             rate = recipe.rate(position.step, len(scenes.train))
-            loss = _step(model, optimizer, recipe.loss, rate, batch)
+            loss = step(batch, rate)  # of the whole batch, all processes together
             if not math.isfinite(loss):
-                raise _lost(run, position.step, loss, batch)
+                raise _lost(run, position.step, loss, group.of_all(batch.pair_ids))
             position.step += 1
-            run.log(step=position.step, rate=rate, train_loss=loss)
-            on_step(position.step, steps, loss)
-            if position.step % recipe.validate_every == 0 or position.step == steps:
-                position.metrics = _validated(run, model, scenes.val, position.step)
-                _keep(run, scenes, model, position)
-                runs.save_state(run, model, optimizer, position)
-        runs.save_state(run, model, optimizer, position)
-    return Result(directory, position.step, steps, position.metrics)
+            if group.leads:
+                run.log(step=position.step, rate=rate, train_loss=loss)
+                draw(position.step, {"rate": rate, "train_loss": loss})
+                before, seconds = time.perf_counter(), time.perf_counter() - before
+                memory = devices.peak_memory_bytes(group.device)
+                on_step(Done(position.step, steps, loss, seconds, batch.waited_s, memory))
+                if position.step % recipe.validate_every == 0 or position.step == steps:
+                    position.metrics = _validated(run, step.model, scenes.val, position.step)
+                    draw(position.step, position.metrics)
+                    _keep(run, scenes, step.model, position)
+                    runs.save_state(run, step, position)
+            if group.any(stop.is_set()):
+                break
+    if group.leads:
+        runs.save_state(run, step, position)
+    group.of_leader(None)  # The others stay until the state is on the disk.
+    return Result(run.directory, position.step, steps, position.metrics)
+
+
+def _cuts(scenes: Scenes, recipe: Recipe, places: range, step: int, side: int | None = None) -> list[Cut]:
+    """Return the windows of a step, at some places of its batch; of a side of its own if one is given."""
+    side = side or patches.side_at(scenes.sides, recipe, step)
+    return [patches.cut(scenes.train, recipe, side, step * recipe.batch + place) for place in places]
 
 
 def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWeights]:
@@ -157,53 +189,77 @@ def _load(
     store_dir: Path,
     jobs: int | None,
     on_store: Callable[[int, int], None],
+    group: Group,
 ) -> Scenes:
-    """Decode what the store misses and group it by scene."""
+    """Decode what the store misses, in the first process only, and group it by scene."""
     captures = {capture.path: capture for capture in manifest.captures}
     settings = StoreSettings(adjust_maximum_thr=recipe.adjust_maximum_thr)
     root = source.raw_root(manifest.directory)
-    entries = store.build([*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs, on_store)
+    build = partial(store.build, [*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs)
+    entries = build(on_store) if group.leads else []
+    group.of_leader(None)  # The others wait for the frames, then find all of them.
+    entries = entries or build()
     train = patches.by_scene(entries[: len(chosen.train)], recipe)
     val = patches.by_scene(entries[len(chosen.train) :], recipe)
     return Scenes(train, val, patches.patch_sides([entry for shorts in train for entry in shorts], recipe))
 
 
-def _step(model: Unet, optimizer: torch.optim.Optimizer, loss: str, rate: float, batch: Sequence[Patch]) -> float:
-    """Do one step of Adam and return the loss before it; a loss that is not finite changes no weight."""
-    x = torch.from_numpy(np.stack([patch.input for patch in batch]))  # (n, 4, p, p)
-    y = torch.from_numpy(np.stack([patch.target for patch in batch]))  # (n, 3, 2p, 2p)
-    error = _LOSSES[loss](model(x), y)  # of the output as it is, not clipped
-    if torch.isfinite(error):
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        optimizer.zero_grad()
-        error.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-    return float(error.detach())
+def _begun(
+    run: Run, model: Unet, scenes: Scenes, group: Group, say: Callable[[str], None], tune: bool
+) -> tuple[Run, Step, Position]:
+    """Return a training at its beginning, its folder made, with a state: from then on every kill can be resumed."""
+    lines: tuple[str, ...] = ()
+    if tune:
+        run, lines = _tuned(run, model, scenes, group, say)
+    step, position = Step(model, run.recipe.loss, run.execution, group), Position()
+    if group.leads:
+        runs.begin(run, run.recipe.steps(len(scenes.train)), lines)
+        position.metrics = _validated(run, model, scenes.val, 0)
+        runs.save_state(run, step, position)
+    return run, step, position
+
+
+def _resumed(
+    run: Run, model: Unet, scenes: Scenes, group: Group, say: Callable[[str], None]
+) -> tuple[Run, Step, Position]:
+    """Return a training where it stopped, computing as it did."""
+    state = runs.load_state(run.directory)
+    execution = runs.execution_of(run, state)
+    if torch.get_num_threads() != execution.threads:
+        say(f"computing with {execution.threads} threads as before, not {torch.get_num_threads()}: the same weights")
+        torch.set_num_threads(execution.threads)
+    step = Step(model, run.recipe.loss, execution, group)
+    initial, position = runs.restore(run, state, step)
+    if group.leads:
+        runs.forget_after(run.directory, position.step)
+    return replace(run, initial=initial, execution=execution), step, position
+
+
+def _tuned(
+    run: Run, model: Unet, scenes: Scenes, group: Group, say: Callable[[str], None]
+) -> tuple[Run, tuple[str, ...]]:
+    """Return the run with the way of computing that the first process measured as the fastest, and the measurement."""
+    found: tuple[Execution, tuple[str, ...]] = run.execution, ()
+    if group.leads:
+        cuts = _cuts(scenes, run.recipe, group.part(run.recipe.batch), 0, max(scenes.sides))
+        trial = tuning.tuned(model, run.recipe.loss, feed.converted(cuts), run.execution, group)
+        found = trial.fastest, tuple(trial.lines())
+    execution, lines = group.of_leader(found)
+    for line in lines:
+        say(f"tune: {line}")
+    return replace(run, execution=execution), lines
+
+
+def _reference(group: Group) -> Execution:
+    return Execution(device=group.device.type, processes=group.processes, threads=torch.get_num_threads())
 
 
 def _validated(run: Run, model: Unet, scenes: Sequence[Sequence[Entry]], step: int) -> dict[str, float]:
-    """Return and log the means over the validation scenes, a scene's shorts averaged first; empty without scenes."""
-    if not scenes:
-        return {}
-    per_scene = [np.mean([_score(model, entry, run.recipe) for entry in shorts], axis=0) for shorts in scenes]
-    l1, psnr = (float(mean) for mean in np.mean(per_scene, axis=0))
-    run.log(step=step, val_l1=l1, val_psnr_db=psnr)
-    return {"val_l1": l1, "val_psnr_db": psnr}
-
-
-def _score(model: Unet, entry: Entry, recipe: Recipe) -> tuple[float, float]:
-    """Return the L1 of the unclipped and the PSNR in dB of the clipped output, over the central crop."""
-    crop = patches.central(entry, recipe.validation_crop)
-    output, target = _output(model, crop, recipe), patches.unit_target(crop.target)
-    return float(np.abs(output - target).mean()), psnr_db(output, target)
-
-
-def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "h2 w2 3"]:
-    with torch.no_grad():
-        rgb = model(torch.from_numpy(patches.frame_input(entry, recipe))[None])[0]  # (3, 2h, 2w)
-    picture: Float32[np.ndarray, "h2 w2 3"] = rgb.permute(1, 2, 0).numpy()
-    return picture
+    """Return and log the means over the validation scenes; empty without scenes."""
+    metrics = validating.means(model, scenes, run.recipe)
+    if metrics:
+        run.log(step=step, **metrics)
+    return metrics
 
 
 def _keep(run: Run, scenes: Scenes, model: Unet, position: Position) -> None:
@@ -213,36 +269,31 @@ def _keep(run: Run, scenes: Scenes, model: Unet, position: Position) -> None:
         used = {"train": scenes.train, "val": scenes.val}
         names = {split: [shorts[0].pair.scene_id for shorts in chosen] for split, chosen in used.items()}
         checkpoint.save(run.directory, model, runs.sidecar(run, position, names))
-        _write_picture(run, model, (scenes.val or scenes.train)[0][0], position.step)
+        entry = (scenes.val or scenes.train)[0][0]
+        picture = f"{entry.pair.split}-{entry.pair.pair_id}-{position.step:07d}.png"
+        validating.write_picture(run.directory / runs.PICTURES / picture, model, entry, run.recipe)
     position.best = max(position.best, score)
 
 
-def _write_picture(run: Run, model: Unet, entry: Entry, step: int) -> None:
-    """Write short x ratio, output and target side by side, of the central crop.
-
-    The short is shown as the network gets it: without white balance, at half resolution, only with a gamma to see it.
-    """
-    crop = patches.central(entry, run.recipe.validation_crop)
-    red, green, blue, other_green = patches.frame_input(crop, run.recipe)
-    short = np.stack([red, (green + other_green) / 2, blue], axis=-1).clip(0, 1) ** (1 / 2.2)
-    panels = (short.repeat(2, axis=0).repeat(2, axis=1), _output(model, crop, run.recipe).clip(0, 1))
-    picture = np.concatenate([*panels, patches.unit_target(crop.target)], axis=1)
-    path = run.directory / runs.PICTURES / f"{entry.pair.split}-{entry.pair.pair_id}-{step:07d}.png"
-    Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+def _curves(run: Run, position: Position, group: Group) -> AbstractContextManager[board.Curves]:
+    return board.curves(run.directory, position.step) if group.leads else nullcontext(lambda step, values: None)
 
 
-def _lost(run: Run, step: int, loss: float, batch: Sequence[Patch]) -> UsageError:
+def _lost(run: Run, step: int, loss: float, pair_ids: Sequence[Sequence[str]]) -> UsageError:
     weights = checkpoint.weights_path(run.directory)
     kept = f"the last good checkpoint is {weights}" if weights.exists() else "no checkpoint was saved yet"
     return UsageError(
-        f"the loss is {loss} after {step} steps, on {', '.join(patch.pair_id for patch in batch)}; {kept}; "
+        f"the loss is {loss} after {step} steps, on {', '.join(name for part in pair_ids for name in part)}; {kept}; "
         "look at that pair, or lower the learning rate in the recipe"
     )
 
 
 @contextmanager
-def _held_interrupt() -> Iterator[threading.Event]:
-    """Hold a first Ctrl-C back until the step is done, so that no half step is saved; a second one stops at once."""
+def _held_stop() -> Iterator[threading.Event]:
+    """Hold a first Ctrl-C or SIGTERM back until the step is done, so that no half step is saved.
+
+    A second Ctrl-C stops at once, a second SIGTERM does what it did before.
+    """
     requested = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield requested  # signals reach the main thread only
@@ -250,10 +301,13 @@ def _held_interrupt() -> Iterator[threading.Event]:
 
     def hold(number: int, _frame: object) -> None:
         requested.set()
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, before[number])
 
-    before = signal.signal(signal.SIGINT, hold)
+    before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, hold)
     try:
         yield requested
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

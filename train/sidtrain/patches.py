@@ -183,7 +183,7 @@ def unit_target(target: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*s
 def _scaled(
     planes: UInt16[np.ndarray, "4 h w"], black: Float32[np.ndarray, "4"], scale: Float32[np.ndarray, "4"], clip: float
 ) -> Float32[np.ndarray, "4 h w"]:
-    x = planes.astype(np.float32)
+    x = planes.astype(np.float32, order="C")  # Turned windows too: the default keeps the order of their memory.
     x -= black[:, None, None]
     np.maximum(x, 0, out=x)
     x *= scale[:, None, None]

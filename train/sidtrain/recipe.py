@@ -22,6 +22,7 @@ _SEEDS = "seeds"  # every run of the two reports that this program grew from
 Schedule = Annotated[tuple[Annotated[tuple[int, float], Field(strict=False)], ...], Field(strict=False)]
 
 
+DeviceType = Literal["auto", "cpu", "cuda", "mps"]
 Sides = Annotated[tuple[int, ...], Field(strict=False)]
 
 
@@ -72,6 +73,8 @@ class Recipe(BaseModel):
         "(from, rate): Adam's learning rate from then on.", default=((0, 1e-4), (2001, 1e-5))
     )
     seed: int = described("Seed of initial weights and of every draw.", default=0, ge=0)
+
+    device_type: DeviceType = described("Where to compute; 'auto' is a GPU where there is one.", default="auto")
 
     keep: Literal["last", "best"] = described(
         "Checkpoint that the run leaves: the last, as SID, or the best PSNR on the validation scenes.", default="last"

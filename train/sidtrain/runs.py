@@ -2,24 +2,25 @@
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sidcurate import verdicts
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import checkpoint
+from sidtrain import checkpoint, history
 from sidtrain.checkpoint import Sidecar
+from sidtrain.execution import Execution
+from sidtrain.history import METRICS
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet
+from sidtrain.step import Step
 
-STATE, METRICS, PICTURES = "state.pt", "metrics.jsonl", "pictures"
+STATE, PICTURES = "state.pt", "pictures"
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,14 @@ class Run:
     recipe: Recipe
     chosen: Chosen
     initial: InitialWeights
+    execution: Execution
 
     @property
     def identity(self) -> dict[str, str]:
         """What a resumed run must share with the one that it goes on with."""
         names = {"train": self.chosen.train, "val": self.chosen.val}
         pairs = {split: [pair.pair_id for pair in chosen] for split, chosen in names.items()}
-        return {"recipe": self.recipe.model_dump_json(), "pairs": json.dumps(pairs)}
+        return {"recipe": self.recipe.model_dump_json(exclude={"device_type"}), "pairs": json.dumps(pairs)}
 
     def log(self, **record: float) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -102,42 +104,94 @@ def require_free(directory: Path, resume: bool) -> None:
         raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
 
 
-def begin(run: Run) -> None:
-    """Make the folder of a new run, with an empty log."""
+def begin(run: Run, steps: int, trial: Sequence[str]) -> None:
+    """Make the folder of a new run, with its record and an empty log.
+
+    Args:
+        run: the run.
+        steps: of the whole training.
+        trial: what `--tune` measured, in lines.
+    """
     (run.directory / PICTURES).mkdir(parents=True, exist_ok=True)
     (run.directory / METRICS).write_bytes(b"")
+    record = history.RunRecord(
+        device=run.manifest.device,
+        recipe=run.recipe,
+        steps=steps,
+        train_pairs=len(run.chosen.train),
+        val_pairs=len(run.chosen.val),
+        execution=run.execution,
+        trial=tuple(trial),
+    )
+    history.write_record(run.directory, record)
 
 
-def save_state(run: Run, model: Unet, optimizer: torch.optim.Optimizer, position: Position) -> None:
-    """Write all that `restore` needs, in one rename."""
+def save_state(run: Run, step: Step, position: Position) -> None:
+    """Write all that a resumed run needs, in one rename, after the log that leads to it."""
+    with (run.directory / METRICS).open("rb") as log:
+        os.fsync(log.fileno())
     state = {
         **run.identity,
+        "execution": run.execution.model_dump_json(),
         "initial": (run.initial.name, run.initial.sha256),
         "position": (position.step, position.metrics, position.best),
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        **step.state(),
     }
     checkpoint.save_state(run.directory / STATE, state)
 
 
-def restore(run: Run, model: Unet, optimizer: torch.optim.Optimizer) -> tuple[InitialWeights, Position]:
-    """Load the saved state into model and optimizer; return where the run started and how far it came.
+def load_state(directory: Path) -> dict[str, Any]:
+    """Return the state of a stopped run, for `execution_of` and `restore`.
+
+    Raises:
+        IntegrityError: the state cannot be read.
+    """
+    return checkpoint.load_state(directory / STATE)
+
+
+def execution_of(run: Run, state: Mapping[str, Any]) -> Execution:
+    """Return how a stopped run has computed.
+
+    Raises:
+        UsageError: it was on another device, or in another number of processes, than this run.
+    """
+    if "execution" not in state:
+        raise UsageError(
+            f"{run.directory} was begun by an older sidcurate, which did not record how it computes: go on with that "
+            f"version, or start a new run with --init {run.directory}"
+        )
+    saved = Execution.model_validate_json(state["execution"])
+    cures = {"device": f"give --device-type {saved.device}", "processes": f"give --launch {saved.processes}"}
+    for what, cure in cures.items():
+        before, now = getattr(saved, what), getattr(run.execution, what)
+        if before != now:
+            raise UsageError(
+                f"{run.directory} was begun with {what} {before}, now it is {now}, which would give other weights: "
+                f"{cure}, or start a new run with --init {run.directory}"
+            )
+    return saved
+
+
+def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeights, Position]:
+    """Load a state into network and optimizer; return where the run started and how far it came.
 
     Raises:
         UsageError: the run was begun with another recipe or other pairs.
-        IntegrityError: the state cannot be read.
     """
-    state = checkpoint.load_state(run.directory / STATE)
     for what, value in run.identity.items():
         if state[what] != value:
             raise UsageError(
                 f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
             )
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    position = Position(*state["position"])
-    _forget_after(run.directory / METRICS, position.step)
-    return InitialWeights(*state["initial"]), position
+    step.load(state)
+    return InitialWeights(*state["initial"]), Position(*state["position"])
+
+
+def forget_after(directory: Path, step: int) -> None:
+    """Drop what the log says of steps that will be done again, and a last line that was cut off."""
+    path = directory / METRICS
+    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    write_whole(path, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
 
 
 def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> Sidecar:
@@ -160,6 +214,7 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
         git_revision=checkpoint.git_revision(),
         initial_weights=run.initial.name,
         initial_sha256=run.initial.sha256,
+        execution=run.execution,
         step=position.step,
         metrics={_protocol(recipe, len(used["val"])): position.metrics} if position.metrics else {},
     )
@@ -171,14 +226,3 @@ def _protocol(recipe: Recipe, scenes: int) -> str:
         f"{recipe.validation_crop} packed px; float RGB against LibRaw's rendering (adjust_maximum_thr "
         f"{recipe.adjust_maximum_thr:g}); L1 of the unclipped, PSNR of the clipped output"
     )
-
-
-def _forget_after(path: Path, step: int) -> None:
-    """Drop what the log says of steps that will be done again, and a last line that was cut off."""
-    whole = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    write_whole(path, "".join(line for line in whole if json.loads(line)["step"] <= step).encode())
-
-
-def read_log(directory: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's `metrics.jsonl`."""
-    return [json.loads(line) for line in (directory / METRICS).read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,95 @@
+"""`sidcurate runs`: what was trained, how far each run came, and what it is worth under which protocol."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidcurate.cli.console import say
+from sidcurate.cli.options import format_option, runs_option
+
+if TYPE_CHECKING:
+    from sidtrain.history import Row
+
+JSON_VERSION = 1
+COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol")
+
+
+@click.command(short_help="List the runs: how far each came, and its PSNR with the protocol.")
+@runs_option
+@format_option
+def command(runs_root: Path, output_format: str) -> None:
+    """List the runs of a folder.
+
+    Pairs are those to train and to validate on. A run has one line for each protocol that it was measured by: numbers
+    of two protocols do not compare.
+    """
+    from sidtrain import history
+
+    rows = history.rows(runs_root)
+    if not rows:
+        say(f"no run in {runs_root}: `sidcurate finetune` makes one")
+    if output_format == "table":
+        _print_table(rows, runs_root)
+    else:
+        _PRINTERS[output_format](rows)
+
+
+def _print_table(rows: "Sequence[Row]", root: Path) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    # A protocol without a name of one word is a sentence: it stands below, under a number.
+    sentences = dict.fromkeys(score.protocol for row in rows for score in row.scores if " " in score.protocol)
+    names = {protocol: f"[{number}]" for number, protocol in enumerate(sentences, start=1)}
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    for column in COLUMNS:
+        right, whole = column in {"pairs", "steps", "PSNR"}, column not in {"run", "device", "recipe"}
+        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+    for row in rows:
+        for cells in _cells(row, root, names):
+            table.add_row(*cells)
+    console = Console(highlight=False, markup=False)
+    if rows:
+        console.print(table)
+    for row in rows:
+        if row.fault:
+            click.echo(f"{row.run} cannot be read: {row.fault}")
+    for protocol, name in names.items():
+        click.echo(f"{name} {protocol}")
+
+
+def _cells(row: "Row", root: Path, names: dict[str, str]) -> Iterator[tuple[str, ...]]:
+    pairs = "" if row.train_pairs is None else f"{row.train_pairs}+{row.val_pairs}"
+    steps = "" if row.steps is None else f"{row.step}/{row.steps}"
+    name = "/".join(part for part in Path(row.run).relative_to(root).parts if part != row.device)
+    facts = row.device or "", name, row.recipe or "", pairs, steps, row.state
+    scores = [(f"{score.psnr_db:.2f} dB", names.get(score.protocol, score.protocol)) for score in row.scores]
+    for number, score in enumerate(scores or [("", "")]):
+        yield (*(("",) * len(facts) if number else facts), *score)
+
+
+def _print_json(rows: "Sequence[Row]") -> None:
+    import json
+
+    content = {"version": JSON_VERSION, "runs": [row.model_dump(mode="json") for row in rows]}
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def _print_csv(rows: "Sequence[Row]") -> None:
+    import csv
+    import sys
+
+    from sidtrain.history import Row, Score
+
+    facts = [name for name in Row.model_fields if name != "scores"]
+    writer = csv.DictWriter(sys.stdout, [*facts, *Score.model_fields], lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        for score in [score.model_dump() for score in row.scores] or [{}]:
+            writer.writerow(row.model_dump(include=set(facts)) | score)
+
+
+_PRINTERS = {"json": _print_json, "csv": _print_csv}

@@ -1,0 +1,94 @@
+"""`sidcurate runs`: every run is a row, and no number stands without its protocol."""
+
+import contextlib
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner
+from test_finetune import TINY, session, train  # noqa: F401 - the fixture
+
+from sidcurate.cli import main
+from sidtrain import history, recipe
+
+
+def listed(root: Path, *arguments: str) -> str:
+    result = CliRunner().invoke(main, ["runs", "--runs", str(root), *arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    return result.stdout
+
+
+def stop(done: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_path: Path) -> None:  # noqa: F811
+    root = tmp_path / "runs"
+    metrics = train(session, root / "phone" / "good").metrics
+    (root / "phone" / "good" / "evaluation.json").write_text(
+        json.dumps(
+            {
+                "protocol": "device-srgb-float-v1",
+                "summaries": [
+                    {"picture": "gaussian", "exposure_ratio": None, "psnr_db": {"mean": 11.0}},
+                    {"picture": "network", "exposure_ratio": None, "psnr_db": {"mean": 21.25}},
+                    {"picture": "network", "exposure_ratio": 100.0, "psnr_db": {"mean": 12.0}},
+                ],
+            }
+        )
+    )
+    with contextlib.suppress(KeyboardInterrupt):
+        train(session, root / "phone" / "stopped", on_step=stop)
+    good, stopped = json.loads(listed(root, "--format", "json"))["runs"]
+    assert (good["state"], good["step"], good["steps"], good["recipe"]) == ("finished", 6, 6, "own")
+    assert (good["device"], good["train_pairs"], good["val_pairs"]) == ("phone", 2, 1)
+    assert [score["of"] for score in good["scores"]] == ["model.json", "evaluation.json"]
+    assert [score["psnr_db"] for score in good["scores"]] == [metrics["val_psnr_db"], 21.25]
+    assert (stopped["state"], stopped["step"], stopped["scores"]) == ("interrupted", 1, [])
+    table = listed(root)
+    assert "21.25 dB" in table
+    assert "device-srgb-float-v1" in table
+    assert "\n[1] mean over 1 validation scenes" in table
+    rows = list(csv.DictReader(listed(root, "--format", "csv").splitlines()))
+    assert [(row["run"].split("/")[-1], row["psnr_db"]) for row in rows[1:]] == [("good", "21.25"), ("stopped", "")]
+    assert all(bool(row["psnr_db"]) == bool(row["protocol"]) for row in rows)
+
+
+def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Path) -> None:  # noqa: F811
+    states = []
+    train(session, tmp_path / "runs" / "one", on_step=lambda done: states.append(history.rows(tmp_path)[0].state))
+    assert set(states) == {"running"}
+    assert history.rows(tmp_path)[0].state == "finished"
+
+
+def test_a_damaged_run_is_a_row_and_hides_no_other(session: Path, tmp_path: Path) -> None:  # noqa: F811
+    train(session, tmp_path / "runs" / "a")
+    train(session, tmp_path / "runs" / "b")
+    (tmp_path / "runs" / "a" / "run.json").write_text('{"device": 3}')
+    table = listed(tmp_path / "runs")
+    assert "unreadable" in table
+    assert "runs/a cannot be read: RunRecord: device" in table
+    assert "finished" in table
+
+
+def test_a_recipe_of_the_program_is_known_by_its_name_on_any_device() -> None:
+    demo = recipe.load("demo").model_copy(update={"device_type": "cpu"})
+    assert history._name(demo) == "demo"
+    assert history._name(demo.model_copy(update={"seed": 7})) == "own"
+
+
+def test_a_folder_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["runs", "--runs", str(tmp_path / "none")])
+    assert result.exit_code == 2
+    assert "there is no such folder" in result.stderr
+
+
+def test_to_list_runs_loads_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from sidcurate.cli import main\n"
+        "main(['runs', '--runs', sys.argv[1]], standalone_mode=False); print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,184 @@
+"""What the runs of a folder say of themselves: how far each came, and its PSNR with the protocol. No torch."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sidcurate.durable import write_whole
+from sidcurate.errors import UsageError
+from sidcurate.schemas import described
+from sidtrain import recipe as recipes
+from sidtrain.execution import Execution
+from sidtrain.recipe import Recipe
+
+RECORD, METRICS, SIDECAR, EVALUATIONS = "run.json", "metrics.jsonl", "model.json", "evaluation*.json"
+
+State = Literal["running", "finished", "interrupted", "unreadable"]
+
+
+class RunRecord(BaseModel):
+    """What a run set out to do; written when it begins."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format_version: Literal[1] = described("Version of this record.", default=1)
+    device: str = described("Slug of the camera.")
+    recipe: Recipe = described("The recipe.")
+    steps: int = described("Steps of the whole training.", ge=1)
+    train_pairs: int = described("Pairs to train on.", ge=1)
+    val_pairs: int = described("Pairs to validate on.", ge=0)
+    execution: Execution = described("Where and how it computes.")
+    trial: tuple[str, ...] = described("What `--tune` measured, one way of computing a line; else empty.", strict=False)
+
+
+class Score(BaseModel):
+    """One mean PSNR, with what it is a PSNR of."""
+
+    model_config = ConfigDict(frozen=True)
+
+    psnr_db: float = described("Mean over scenes.", "dB")
+    protocol: str = described("Name of the protocol, or the protocol in words.")
+    of: str = described("File that says so, of the run's folder.")
+
+
+class Row(BaseModel):
+    """One run, as `sidcurate runs` lists it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run: str = described("Folder of the run.")
+    device: str | None = described("Slug of the camera.", default=None)
+    recipe: str | None = described("Name of the recipe where it is one of the program's, or else 'own'.", default=None)
+    train_pairs: int | None = described("Pairs to train on.", default=None)
+    val_pairs: int | None = described("Pairs to validate on.", default=None)
+    step: int | None = described("Steps done, as logged.", default=None)
+    steps: int | None = described("Steps of the whole training.", default=None)
+    mode: str | None = described("Device, processes and way of computing.", default=None)
+    state: State = described("Whether it runs now, is finished, was interrupted, or cannot be read.")
+    scores: tuple[Score, ...] = described("What it is worth.", default=())
+    fault: str | None = described("Why it cannot be read.", default=None)
+
+
+def write_record(directory: Path, record: RunRecord) -> None:
+    """Write the record of a run that begins."""
+    write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
+
+
+def rows(root: Path) -> list[Row]:
+    """Return the runs in a folder, at any depth, by name.
+
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"no runs in {root}: there is no such folder; `sidcurate finetune` makes it, --runs names it")
+    return [_row(record.parent) for record in sorted(root.rglob(RECORD))]
+
+
+def read_log(directory: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's `metrics.jsonl`, without a last one that was cut off."""
+    lines = (directory / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+@contextmanager
+def only_writer(directory: Path) -> Iterator[None]:
+    """Hold a run's folder, made if it is missing; the lock goes with the process, however that ends. Local disks only.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        if not _locked(handle):
+            raise UsageError(f"another process is training in {directory}: let it end, or give another --name")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _runs_now(directory: Path) -> bool:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        return not _locked(handle)
+    finally:
+        os.close(handle)
+
+
+def _row(directory: Path) -> Row:
+    """Return the row of a run; one that cannot be read is a row too, and hides no other."""
+    try:
+        record = RunRecord.model_validate_json((directory / RECORD).read_text(encoding="utf-8"))
+        step = max((line["step"] for line in read_log(directory)), default=0)
+        scores = (*_validation(directory), *_evaluations(directory))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Row(run=str(directory), state="unreadable", fault=_in_words(error))
+    execution = record.execution
+    return Row(
+        run=str(directory),
+        device=record.device,
+        recipe=_name(record.recipe),
+        train_pairs=record.train_pairs,
+        val_pairs=record.val_pairs,
+        step=step,
+        steps=record.steps,
+        mode=f"{execution.processes} x {execution.device}, {execution.mode}",
+        state="running" if _runs_now(directory) else "finished" if step >= record.steps else "interrupted",
+        scores=scores,
+    )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _name(recipe: Recipe) -> str:
+    return _known().get(_what_it_does(recipe), "own")
+
+
+@cache
+def _known() -> dict[str, str]:
+    return {_what_it_does(recipes.load(name)): name for name in reversed(recipes.known())}
+
+
+def _what_it_does(recipe: Recipe) -> str:
+    """Return all of a recipe but where it runs."""
+    return recipe.model_dump_json(exclude={"device_type"})
+
+
+def _validation(directory: Path) -> Iterator[Score]:
+    """Yield what the side-car says of the weights that the run keeps."""
+    path = directory / SIDECAR
+    if path.exists():
+        for protocol, metrics in json.loads(path.read_text(encoding="utf-8"))["metrics"].items():
+            yield Score(psnr_db=metrics["val_psnr_db"], protocol=protocol, of=path.name)
+
+
+def _evaluations(directory: Path) -> Iterator[Score]:
+    """Yield the network's mean over all ratios of each evaluation that lies in the folder."""
+    for path in sorted(directory.glob(EVALUATIONS)):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for summary in content["summaries"]:
+            if summary["picture"] == "network" and summary["exposure_ratio"] is None:
+                yield Score(psnr_db=float(summary["psnr_db"]["mean"]), protocol=content["protocol"], of=path.name)

@@ -1,0 +1,55 @@
+"""What a run sees of itself: the network's output on the validation scenes, as means and as a picture.
+
+Always in single precision and without compilation, whatever the steps are computed in.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from PIL import Image
+
+from sidtrain import patches
+from sidtrain.metrics import psnr_db
+from sidtrain.recipe import Recipe
+from sidtrain.store import Entry
+from sidtrain.unet import Unet
+
+
+def means(model: Unet, scenes: Sequence[Sequence[Entry]], recipe: Recipe) -> dict[str, float]:
+    """Return L1 and PSNR over the validation scenes, a scene's shorts averaged first; empty without scenes."""
+    if not scenes:
+        return {}
+    per_scene = [np.mean([_score(model, entry, recipe) for entry in shorts], axis=0) for shorts in scenes]
+    l1, psnr = (float(mean) for mean in np.mean(per_scene, axis=0))
+    return {"val_l1": l1, "val_psnr_db": psnr}
+
+
+def write_picture(path: Path, model: Unet, entry: Entry, recipe: Recipe) -> None:
+    """Write short x ratio, output and target side by side, of the central crop.
+
+    The short is shown as the network gets it: without white balance, at half resolution, only with a gamma to see it.
+    """
+    crop = patches.central(entry, recipe.validation_crop)
+    red, green, blue, other_green = patches.frame_input(crop, recipe)
+    short = np.stack([red, (green + other_green) / 2, blue], axis=-1).clip(0, 1) ** (1 / 2.2)
+    panels = (short.repeat(2, axis=0).repeat(2, axis=1), _output(model, crop, recipe).clip(0, 1))
+    picture = np.concatenate([*panels, patches.unit_target(crop.target)], axis=1)
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+
+
+def _score(model: Unet, entry: Entry, recipe: Recipe) -> tuple[float, float]:
+    """Return the L1 of the unclipped and the PSNR in dB of the clipped output, over the central crop."""
+    crop = patches.central(entry, recipe.validation_crop)
+    output, target = _output(model, crop, recipe), patches.unit_target(crop.target)
+    return float(np.abs(output - target).mean()), psnr_db(output, target)
+
+
+def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "h2 w2 3"]:
+    x = torch.from_numpy(patches.frame_input(entry, recipe))[None]  # (1, 4, h, w)
+    with torch.no_grad():
+        rgb = model(x.to(next(model.parameters()).device))[0]  # (3, 2h, 2w)
+    picture: Float32[np.ndarray, "h2 w2 3"] = rgb.permute(1, 2, 0).cpu().numpy()
+    return picture
