@@ -1,5 +1,15 @@
-"""`python -m sidcurate` is `sidcurate`."""
+"""The program: `sidcurate`, or `python -m sidcurate`."""
 
-from sidcurate.cli import main
+import signal
 
-main()
+
+def start() -> None:
+    """Run the command line; a Ctrl-C waits until there is somebody to handle it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    from sidcurate.cli import main
+
+    main()
+
+
+if __name__ == "__main__":
+    start()

@@ -33,3 +33,7 @@ class IntegrityError(SidcurateError):
     """A hash, a checksum or a schema version is not what was promised."""
 
     exit_code = 5
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: an interrupt like Ctrl-C, and no error; what handles one handles the other."""

@@ -4,11 +4,16 @@ LibRaw is native code fed with foreign files. A worker that dies costs its own i
 """
 
 import collections
+import ctypes
 import itertools
 import multiprocessing
+import multiprocessing.connection
+import multiprocessing.resource_tracker
 import os
 import resource
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -17,8 +22,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+from pebble.pool.process import WORKERS_NAME
 
-from sidcurate.errors import SidcurateError
+from sidcurate.errors import SidcurateError, Terminated
+
+# Of <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+_LONGEST_REASON = 300
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -43,6 +53,8 @@ class Crew:
 def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]:
     """Yield workers for any number of calls of `map_isolated`: to start one costs about a second.
 
+    The workers end with this process, however that ends; on Linux also with the thread that gives the first item.
+
     Args:
         jobs: worker processes; one a core by default.
         memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
@@ -50,8 +62,24 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     count = jobs or os.cpu_count() or 1
     # Spawned, because forking a process that runs OpenMP can deadlock.
     context = multiprocessing.get_context("spawn")
-    with ProcessPool(count, context=context, initializer=_prepare_worker, initargs=(memory_bytes,)) as pool:
+    limits = (memory_bytes, os.getpid())
+    pool = ProcessPool(count, context=context, initializer=_prepare_worker, initargs=limits)
+    try:
         yield Crew(pool, count)
+        pool.close()
+    except BaseException:
+        pool.stop()
+        _kill_workers()
+        raise
+    finally:
+        pool.join()
+
+
+def _kill_workers() -> None:
+    """End the workers at once: one that is still starting would complain that the pool has closed its channel."""
+    for process in multiprocessing.active_children():
+        if process.name == WORKERS_NAME:
+            process.kill()
 
 
 def map_isolated(
@@ -70,7 +98,8 @@ def map_isolated(
     try:
         while True:
             for item in itertools.islice(remaining, 4 * workers.count - len(running)):
-                running.append((item, workers.pool.schedule(function, (item,), timeout=timeout_s)))
+                with _held_interrupts():
+                    running.append((item, workers.pool.schedule(function, (item,), timeout=timeout_s)))
             if not running:
                 return
             item, future = running.popleft()
@@ -80,29 +109,73 @@ def map_isolated(
             future.cancel()
 
 
+@contextmanager
+def _held_interrupts() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM for the end of the block.
+
+    The first item starts the workers. An interrupt between two of them would leave one without its orders; and they
+    inherit the mask, so that a Ctrl-C, which the terminal sends to them too, does not reach one that is still starting.
+    """
+    multiprocessing.resource_tracker.ensure_running()  # Started within the block, it would lift the mask.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _outcome(future: Future[Result], timeout_s: float) -> Result | Failure:
     try:
         return future.result()
     except FutureTimeoutError:
         return Failure(f"the reader took longer than {timeout_s:g} s and was stopped")
     except ProcessExpired as error:
+        if error.exitcode == -signal.SIGTERM:  # No file does that: somebody is ending this run, workers first.
+            raise Terminated from error
         return Failure(f"the reader crashed ({_exit_in_words(error.exitcode)})")
     except MemoryError:
         return Failure("the reader ran out of the memory that it is allowed")
     except SidcurateError:
         raise
     except Exception as error:  # noqa: BLE001 - foreign files make the readers raise anything; the reason is kept
-        return Failure(f"the reader failed ({type(error).__name__}: {error})")
+        return Failure(f"the reader failed ({type(error).__name__}: {error})"[:_LONGEST_REASON])
 
 
 def _exit_in_words(exitcode: int) -> str:
     return signal.Signals(-exitcode).name if exitcode < 0 else f"exit status {exitcode}"
 
 
-def _prepare_worker(memory_bytes: int) -> None:
-    # One thread a process: the files are the parallelism. Ctrl-C is the parent's to handle. LibRaw writes to stderr
-    # what it raises too; between the parent's lines it would only confuse.
+def _prepare_worker(memory_bytes: int, parent: int) -> None:
+    _end_with(parent)
+    # LibRaw writes to stderr what it raises too; between the parent's lines it would only confuse.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # One thread a process: the files are the parallelism.
     os.environ["OMP_NUM_THREADS"] = "1"
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A crash would drop a core where the person stands: the raws.
+    # Ctrl-C is the parent's to handle and stays blocked. SIGTERM ends a worker that is busy in native code at once only
+    # when no handler of Python's waits for that code to return.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _end_with(parent: int) -> None:
+    """See to it that this process ends when its parent does, even while native code runs for ever.
+
+    Raises:
+        OSError: the kernel refuses.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+            raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    else:
+        threading.Thread(target=_wait_for_the_end_of_the_parent, daemon=True).start()
+    if os.getppid() != parent:  # It died before it could be watched.
+        os._exit(1)
+
+
+def _wait_for_the_end_of_the_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)

@@ -1,19 +1,23 @@
 """The command line: one thin verb a file, loaded only when it is asked for.
 
 A verb parses, calls one function, prints, sets the exit code: 0 clean, 1 findings of severity error, 2 usage, 3 some
-inputs could not be read, 4 environment, 5 integrity. Results go to stdout, progress and talk to stderr.
+inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 143 ended (SIGTERM). Results go to stdout, progress and talk to stderr.
 """
 
 import importlib
 import io
 import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
 
 from sidcurate import __version__
-from sidcurate.errors import MissingResourceError, SidcurateError
+from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 
 # In the order in which a person meets them.
 VERBS = (
@@ -33,8 +37,8 @@ VERBS = (
     "demo",
 )
 
-
 INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
 
 
 class Verbs(click.Group):
@@ -58,16 +62,39 @@ class Verbs(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # A terminal without "×" shows "?" instead of a traceback.
         try:
-            return super().invoke(ctx)
+            with _interruptible():
+                return super().invoke(ctx)
         except SidcurateError as error:
             click.echo(f"sidcurate: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
             click.echo(f"sidcurate: {_in_words(error)}; free space, permit it, or name another place", err=True)
             ctx.exit(MissingResourceError.exit_code)
-        except KeyboardInterrupt:
-            click.echo("sidcurate: interrupted; what was committed stays", err=True)
-            ctx.exit(INTERRUPTED)
+        except KeyboardInterrupt as interrupt:
+            click.echo("sidcurate: interrupted; what was finished is kept", err=True)
+            ctx.exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM in, the one as `KeyboardInterrupt`, the other as `Terminated`.
+
+    Whoever starts the program blocks them until its modules are loaded: one that came meanwhile arrives here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Signals are handled in the main thread only.
+        return
+    handler = signal.signal(signal.SIGTERM, _raise_terminated)
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGTERM, handler)
+
+
+def _raise_terminated(number: int, frame: FrameType | None) -> None:
+    raise Terminated
 
 
 def _in_words(error: OSError) -> str:
