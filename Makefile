@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types contracts pytest bench schemas clean
+.PHONY: demo test lint types contracts pytest bench fuzz schemas clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -29,6 +29,10 @@ pytest: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks
+
+# Resumable; the state is in .fuzz/.
+fuzz: .venv/installed
+	$(BIN)/python -m tests.fuzz
 
 schemas: .venv/installed
 	$(BIN)/sidcurate schema --write schemas

@@ -15,8 +15,8 @@ from sidcurate import measuring, pairing, rules
 from sidcurate.align import measure_pair, trace
 from sidcurate.errors import MissingResourceError
 from sidcurate.grades import CLEAN, DEVICES, RATIOS, Grade
-from sidcurate.ingest import read_capture
 from sidcurate.isolation import Failure, crew, map_isolated
+from sidcurate.reading import read_capture
 from sidcurate.scan import scan
 from sidcurate.schemas import Capture, Pair
 from sidcurate.synthetic.bodies import Body

@@ -5,11 +5,9 @@ by its top-left quarter, and does not tell that tiles are missing. exifread does
 keep them. Tag numbers are those of TIFF 6.0, TIFF/EP and the DNG 1.7 specification.
 """
 
-import os
 import struct
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -28,6 +26,7 @@ _WANTED = {
     *(_CFA_SIDES, _CFA_COLORS, _DNG_VERSION, _ACTIVE_AREA),
     *(_BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE),
 }
+_MOST_SUB_IFDS = 32  # A file has a handful; a damaged count has millions.
 _COLOR_LETTERS = np.array(list("RGBCMYW"))  # By the codes of CFAPattern.
 
 # numpy's name for each TIFF type: BYTE, SHORT, LONG, RATIONAL, their signed kin, FLOAT, DOUBLE and IFD.
@@ -51,47 +50,42 @@ class SensorTags:
     white_level: tuple[float, ...] | None
 
 
-def sensor_tags(path: Path) -> SensorTags | None:
+def sensor_tags(content: bytes) -> SensorTags | None:
     """Return what a DNG states about its sensor; None for every other file and for a damaged header."""
     try:
-        with path.open("rb") as stream, np.errstate(all="ignore"):  # Rationals may be 1/0 or 0/0.
-            directory = _raw_directory(stream)
-            return _sensor_tags(directory, path.stat().st_size) if directory else None
+        with np.errstate(all="ignore"):  # Rationals may be 1/0 or 0/0.
+            directory = _raw_directory(content)
+            return _sensor_tags(directory, len(content)) if directory else None
     # Whether the file is readable is LibRaw's to say; a damaged header states nothing, and the levels are LibRaw's.
-    except (OSError, ValueError, LookupError, ArithmeticError, struct.error):
+    except (ValueError, LookupError, ArithmeticError, struct.error):
         return None
 
 
-def _raw_directory(stream: BinaryIO) -> Directory | None:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(stream.read(4))
+def _raw_directory(content: bytes) -> Directory | None:
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4])
     if order is None:
         return None
-    first = _directory(stream, order, *struct.unpack(f"{order}I", stream.read(4)))
+    first = _directory(content, order, *struct.unpack_from(f"{order}I", content, 4))
     if _DNG_VERSION not in first:
         return None
-    directories = [first, *(_directory(stream, order, int(offset)) for offset in first.get(_SUB_IFDS, ()))]
+    offsets = first.get(_SUB_IFDS, np.zeros(0))[:_MOST_SUB_IFDS]
+    directories = [first, *(_directory(content, order, int(offset)) for offset in offsets)]
     full_size = [each for each in directories if not _number(each, _SUBFILE, 0)]
     return next((each for each in full_size if _number(each, _PHOTOMETRIC, 0) in (_CFA_IMAGE, _LINEAR_RAW)), None)
 
 
-def _directory(stream: BinaryIO, order: str, offset: int) -> Directory:
+def _directory(content: bytes, order: str, offset: int) -> Directory:
     """Return the wanted numbers of a directory by tag, rationals as quotients."""
-    stream.seek(offset)
-    (count,) = struct.unpack(f"{order}H", stream.read(2))
-    file_size = os.fstat(stream.fileno()).st_size
-    rows = stream.read(12 * count)
+    (count,) = struct.unpack_from(f"{order}H", content, offset)
     found: Directory = {}
-    for row in range(0, 12 * count, 12):
-        code, kind, length = struct.unpack_from(f"{order}HHI", rows, row)
+    for row in range(offset + 2, offset + 2 + 12 * count, 12):
+        code, kind, length = struct.unpack_from(f"{order}HHI", content, row)
         if code not in _WANTED or kind not in _TYPES:
             continue
         dtype = np.dtype(f"{_TYPES[kind][:-2]}{order}{_TYPES[kind][-2:]}")
-        content = rows[row + 8 : row + 12]
-        size = length * dtype.itemsize
-        if size > len(content):
-            stream.seek(*struct.unpack(f"{order}I", content))
-            content = stream.read(min(size, file_size))  # A damaged length may ask for 64 GB.
-        values = np.frombuffer(content, dtype, length).astype(np.float64)
+        inline = length * dtype.itemsize <= 4
+        start = row + 8 if inline else struct.unpack_from(f"{order}I", content, row + 8)[0]
+        values = np.frombuffer(content, dtype, length, start).astype(np.float64)
         found[code] = values[:, 0] / values[:, 1] if values.ndim == 2 else values
     return found
 

@@ -66,9 +66,9 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     pool = ProcessPool(count, context=context, initializer=_prepare_worker, initargs=limits)
     try:
         yield Crew(pool, count)
-        pool.close()
+        pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
-        pool.stop()
+        pool.stop()  # type: ignore[no-untyped-call]
         _kill_workers()
         raise
     finally:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from sidcurate.containers import exif_tags
 from sidcurate.raw import LibrawReadings
@@ -30,6 +30,7 @@ _TIME_TAGS = (
     ("DateTime", "SubSecTime", "OffsetTime"),
 )
 _U16_MAX, _U32_MAX = 0xFFFF, 0xFFFFFFFF
+_LONGEST_TEXT = 300
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,17 @@ def read_header(path: Path) -> Metadata:
         OSError: the file cannot be opened.
     """
     with path.open("rb") as stream:
-        try:
-            tags = exif_tags(stream)
-            return _metadata(tags) if tags else Metadata(reason="no Exif tags: not a TIFF-like, CR3 or RAF header")
-        # Foreign bytes reach a parser that leaks many kinds of exception; the header ends here, the reason is kept.
-        except Exception as error:  # noqa: BLE001
-            return Metadata(reason=f"damaged header ({type(error).__name__}: {error})")
+        return header_of(stream)
+
+
+def header_of(stream: BinaryIO) -> Metadata:
+    """Return what `read_header` does of an open file, or of one in memory."""
+    try:
+        tags = exif_tags(stream)
+        return _metadata(tags) if tags else Metadata(reason="no Exif tags: not a TIFF-like, CR3 or RAF header")
+    # Foreign bytes reach a parser that leaks many kinds of exception; the header ends here, the reason is kept.
+    except Exception as error:  # noqa: BLE001
+        return Metadata(reason=f"damaged header ({type(error).__name__}: {error})"[:_LONGEST_TEXT])
 
 
 def with_second_opinion(header: Metadata, libraw: LibrawReadings) -> Metadata:
@@ -154,8 +160,9 @@ def _camera(tags: Tags) -> dict[str, Any]:
 
 
 def _text(values: object) -> str | None:
-    """Return a text tag without padding; None for blanks, dashes (a lens without contacts), undecodable bytes."""
-    return values.strip() if isinstance(values, str) and values.strip(" -") else None
+    """Return a text tag without padding; None for blanks, undecodable bytes, dashes (no lens contacts), a novel."""
+    known = isinstance(values, str) and values.strip(" -") and len(values) <= _LONGEST_TEXT
+    return values.strip() if isinstance(values, str) and known else None
 
 
 def _positive(values: object) -> Fraction | None:

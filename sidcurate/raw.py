@@ -4,12 +4,14 @@ LibRaw is native code fed with foreign files: call `read` and `render` in a work
 proves nothing; `levels` measures whether the pixels are whole.
 """
 
+import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import rawpy
@@ -21,6 +23,9 @@ from sidcurate.sensor import Sensor, declared_sensor
 
 # Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
 _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
+# A header may ask for so many pixels whatever the file holds (a second, 0.2 GB: the measures tell what is missing), for
+# more only in a file that could hold them, and never for more than any sensor has.
+_FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS = 100_000_000, 16, 500_000_000
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF; its 0 is "as stored" and "not stated" alike.
 
 
@@ -53,13 +58,22 @@ def read(path: Path) -> RawFrame:
     Raises:
         UnreadableRawError: the file cannot be decoded; the message holds LibRaw's own reason.
     """
-    with _decoded(path) as raw:
-        tags = sensor_tags(path)
+    return decode(_content(path), path.name)
+
+
+def decode(content: bytes, name: str) -> RawFrame:
+    """Return what `read` does of the bytes of a file.
+
+    Raises:
+        UnreadableRawError: as `read`.
+    """
+    with _decoded(content, name) as raw:
+        tags = sensor_tags(content)
         if tags:
             raw.raw_image[tags.whole_rows :] = 0  # LibRaw leaves there what its memory held: another picture, maybe.
         flat = raw.raw_type == rawpy.RawType.Flat
         mosaic = raw.raw_image_visible.copy() if flat else None  # The view dies with the reader.
-        return RawFrame(mosaic, declared_sensor(raw, path, tags), _readings(raw))
+        return RawFrame(mosaic, declared_sensor(raw, content[:4], tags), _readings(raw))
 
 
 def render(
@@ -81,7 +95,7 @@ def render(
     Raises:
         UnreadableRawError: the file cannot be decoded, or its rendering is not aligned with its mosaic.
     """
-    with _decoded(path) as raw:
+    with _decoded(_content(path), path.name) as raw:
         visible = raw.raw_image_visible
         if mosaic is not None:
             _require_shape(path, "the mosaic to render", mosaic.shape, visible.shape)
@@ -100,22 +114,47 @@ def render(
         return image
 
 
-@contextmanager
-def _decoded(path: Path) -> Iterator[rawpy.RawPy]:
+def _content(path: Path) -> bytes:
     try:
-        with rawpy.imread(str(path)) as raw:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableRawError(
+            f"{path.name} cannot be read ({error.strerror}); copy it again from the card"
+        ) from error
+
+
+@contextmanager
+def _decoded(content: bytes, name: str) -> Iterator[rawpy.RawPy]:
+    # LibRaw reads the bytes and opens nothing: by a name it would look for pictures beside the file too.
+    try:
+        with rawpy.imread(io.BytesIO(content)) as raw:
+            _require_plausible_size(raw.sizes, len(content), name)
             raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
             yield raw
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
-        raise UnreadableRawError(f"{path.name} cannot be decoded: {_reason(path, error)}") from error
+        raise UnreadableRawError(f"{name} cannot be decoded: {_reason(content, error)}") from error
+    except NotImplementedError as error:  # rawpy's word for a pattern that it does not know.
+        raise UnreadableRawError(
+            f"{name} cannot be decoded: its color filter array is none that LibRaw knows ({error}); convert it to DNG"
+        ) from error
 
 
-def _reason(path: Path, error: Exception) -> str:
-    if not path.is_file() or not path.stat().st_size:
-        return "the file is empty or gone; copy it again from the card"
+def _require_plausible_size(sizes: Any, size_bytes: int, name: str) -> None:  # noqa: ANN401 - rawpy has no types
+    """Refuse a header that asks for more than its file can hold, before anything is unpacked for it."""
+    pixels = sizes.raw_width * sizes.raw_height
+    if pixels > min(_MOST_PIXELS, max(_FREE_PIXELS, _PIXELS_A_BYTE * size_bytes)):
+        raise UnreadableRawError(
+            f"{name} cannot be decoded: its header states {sizes.raw_width}x{sizes.raw_height} pixels, but the file "
+            f"has {size_bytes} bytes; copy it again from the card"
+        )
+
+
+def _reason(content: bytes, error: Exception) -> str:
+    if not content:
+        return "the file is empty; copy it again from the card"
     own = error.args[0] if error.args else type(error).__name__
     words = own.decode(errors="replace") if isinstance(own, bytes) else str(own)
-    tags = sensor_tags(path)
+    tags = sensor_tags(content)
     if tags and tags.compression in _MISSING_CODECS:
         codec = _MISSING_CODECS[tags.compression]
         return f"LibRaw cannot read {codec} ({words}); convert it to a DNG with lossless JPEG compression"

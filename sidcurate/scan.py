@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidcurate.errors import UsageError
+from sidcurate.rawfile import leads_out
 
 RAW_SUFFIXES = frozenset(
     ".3fr .arw .bay .cap .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw .orf .pef .ptx"
@@ -14,6 +15,9 @@ RAW_SUFFIXES = frozenset(
 )
 SIDE_CAR_SUFFIXES = frozenset(".jpg .jpeg .heic .heif .hif .xmp .thm".split())
 NOT_TEXT = "a name that is no UTF-8"
+LEADS_OUT = "a link that leads out of the folder"
+LINKED_FOLDER = "a link to a folder"
+NOT_PLAIN = "no plain file: a pipe, a socket, a broken link"
 # A TIFF head under one of these names is a picture, not a raw.
 _PICTURE_SUFFIXES = frozenset(".tif .tiff .png .npy .psd".split())
 _RAW_HEADS = (
@@ -32,12 +36,16 @@ _RAW_HEADS = (
 
 @dataclass
 class Scan:
-    """What a folder holds: the raws, sorted by path, and how many other files were passed over."""
+    """What a folder holds: the raws, sorted by path, and how many other files were passed over.
+
+    `unlisted` are the folders below it that could not be listed, with the reason.
+    """
 
     root: Path
     raws: list["RawFile"] = field(default_factory=list)
     side_cars: int = 0
     others: Counter[str] = field(default_factory=Counter)
+    unlisted: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, order=True)
@@ -50,7 +58,9 @@ class RawFile:
 
 
 def scan(root: Path) -> Scan:
-    """Return what a folder and the folders below it hold. Links to folders are not followed; hidden files are left out.
+    """Return what a folder and the folders below it hold.
+
+    Links to folders are not followed, nor links that lead out of the folder; hidden files are left out.
 
     Raises:
         UsageError: the folder is missing, cannot be listed, or holds no raw file.
@@ -58,8 +68,8 @@ def scan(root: Path) -> Scan:
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder that holds the raws of one camera")
     found = Scan(root)
-    for entry in _files(root):
-        _sort_in(found, entry)
+    for path, entry in _files(found):
+        _sort_in(found, path, entry)
     found.raws.sort()
     if not found.raws:
         seen = found.side_cars + found.others.total()
@@ -70,33 +80,56 @@ def scan(root: Path) -> Scan:
     return found
 
 
-def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
-    try:
-        with os.scandir(folder) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be listed ({error.strerror}); check its permissions") from error
-    for entry in listed:
-        if entry.name.startswith("."):
+def _files(found: Scan) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield whatever is no folder, with its path relative to the root; note the folders that cannot be listed."""
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(found.root / folder) as entries:
+                listed = list(entries)
+        except OSError as error:
+            if not folder:
+                raise UsageError(f"{found.root} cannot be listed ({error.strerror}); check its permissions") from error
+            found.unlisted[folder] = error.strerror or str(error)
             continue
-        if entry.is_dir(follow_symlinks=False):
-            yield from _files(Path(entry.path))
-        elif entry.is_file():
-            yield entry
+        for entry in listed:
+            path = f"{folder}/{entry.name}" if folder else entry.name
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            else:
+                yield path, entry
 
 
-def _sort_in(found: Scan, entry: os.DirEntry[str]) -> None:
-    suffix = Path(entry.name).suffix.lower()
-    if not _is_text(entry.path):
-        found.others[NOT_TEXT] += 1
+def _sort_in(found: Scan, path: str, entry: os.DirEntry[str]) -> None:
+    stem, dot, extension = entry.name.rpartition(".")
+    suffix = f".{extension.lower()}" if dot and stem else ""
+    if kind := _why_no_row(found.root, path, entry):
+        found.others[kind] += 1
     elif suffix in SIDE_CAR_SUFFIXES:
         found.side_cars += 1
     elif suffix in RAW_SUFFIXES or (suffix not in _PICTURE_SUFFIXES and _has_raw_head(entry.path)):
-        status = entry.stat()
-        path = Path(entry.path).relative_to(found.root).as_posix()
+        try:
+            status = entry.stat()
+        except FileNotFoundError:  # It went away since the folder was listed.
+            return
         found.raws.append(RawFile(path, status.st_size, status.st_mtime_ns))
     else:
         found.others[suffix or "no extension"] += 1
+
+
+def _why_no_row(root: Path, path: str, entry: os.DirEntry[str]) -> str | None:
+    """Say why what stands there can have no row, whatever its name; None where it can."""
+    try:
+        if not entry.is_file():
+            return LINKED_FOLDER if entry.is_dir() else NOT_PLAIN
+    except OSError:  # Links in a circle.
+        return NOT_PLAIN
+    if not _is_text(path):
+        return NOT_TEXT
+    return LEADS_OUT if entry.is_symlink() and leads_out(root, Path(entry.path)) else None
 
 
 def _is_text(path: str) -> bool:

@@ -1,7 +1,6 @@
 """What a decoded raw declares about its sensor: color filter array, levels and color; the black of masked pixels."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,7 @@ class Sensor:
     masked_black: tuple[float, ...] | None
 
 
-def declared_sensor(raw: rawpy.RawPy, path: Path, tags: SensorTags | None) -> Sensor:
+def declared_sensor(raw: rawpy.RawPy, head: bytes, tags: SensorTags | None) -> Sensor:
     """Return what an unpacked raw declares about its sensor.
 
     Levels come from the tags of a DNG (source "exif"), else from LibRaw (source "libraw"), whose 0 and 65535 for a
@@ -57,11 +56,11 @@ def declared_sensor(raw: rawpy.RawPy, path: Path, tags: SensorTags | None) -> Se
 
     Args:
         raw: unpacked, not yet rendered: `postprocess` changes the pattern.
-        path: the file that it was opened from.
+        head: first bytes of the file.
         tags: what that file states as a DNG.
     """
     letters = _letters(raw, tags)
-    kind = _kind(raw, path, letters)
+    kind = _kind(raw, head, letters)
     black, black_source = _black(raw, tags, kind)
     white, white_source = _white(raw, tags, kind)
     return Sensor(
@@ -94,12 +93,11 @@ def _letters(raw: rawpy.RawPy, tags: SensorTags | None) -> str | None:
     return "".join(names[index] for index in _pattern(raw).ravel())
 
 
-def _kind(raw: rawpy.RawPy, path: Path, letters: str | None) -> CfaKind:
+def _kind(raw: rawpy.RawPy, head: bytes, letters: str | None) -> CfaKind:
     if letters:
         return kind_of(letters)
-    with path.open("rb") as stream:
-        if stream.read(4) == _FOVEON_MAGIC:
-            return "other"
+    if head.startswith(_FOVEON_MAGIC):
+        return "other"
     return "monochrome" if raw.num_colors == 1 else "linear"
 
 
@@ -132,7 +130,7 @@ def _black(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared
 
 
 def _white(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared:
-    if tags and tags.white_level:
+    if tags and tags.white_level and min(tags.white_level) >= 1:  # A white of zero is a damaged tag.
         return _by_position(np.full((1, 1), min(tags.white_level)), kind), "exif"
     if raw.white_level in (0, _NO_WHITE_TAG):
         return None, None

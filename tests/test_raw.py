@@ -290,7 +290,7 @@ def test_a_truncated_file_keeps_the_first_error_not_the_later_out_of_order(portr
 def test_rows_that_a_compressed_dng_does_not_hold_are_known(tmp_path, compression, sizes, whole):
     strips = [tiff.numbers(278, LONG, 32), tiff.numbers(STRIP_BYTES, LONG, *sizes)]
     path = bare_dng(tmp_path / "a.dng", noise(), "RGGB", tiff.numbers(COMPRESSION, SHORT, compression), *strips)
-    assert sensor_tags(path).whole_rows == whole
+    assert sensor_tags(path.read_bytes()).whole_rows == whole
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"text", "LibRaw says")])
@@ -301,7 +301,7 @@ def test_a_foreign_file_is_refused_with_a_reason(tmp_path, content, word):
 
 
 def test_a_missing_file_is_refused_with_a_reason(tmp_path):
-    with pytest.raises(UnreadableRawError, match="gone"):
+    with pytest.raises(UnreadableRawError, match="No such file"):
         raw.read(tmp_path / "a.NEF")
 
 
@@ -320,9 +320,9 @@ def test_sensor_tags_of_damaged_and_foreign_files_are_none(portrait, tmp_path):
         damaged = whole.copy()
         damaged[rng.integers(0, 600, 4)] = rng.integers(0, 256, 4)
         path.write_bytes(damaged.tobytes())
-        sensor_tags(path)
+        sensor_tags(path.read_bytes())
     path.write_bytes(b"")
-    assert sensor_tags(path) is None
+    assert sensor_tags(path.read_bytes()) is None
 
 
 def test_a_length_beyond_the_end_of_the_file_takes_no_memory(tmp_path):
@@ -331,7 +331,7 @@ def test_a_length_beyond_the_end_of_the_file_takes_no_memory(tmp_path):
     at = content.index(struct.pack("<HHI", BLACK, 5, 4))
     path.write_bytes(content[: at + 4] + b"\xff" * 4 + content[at + 8 :])
     tracemalloc.start()
-    tags = sensor_tags(path)
+    tags = sensor_tags(path.read_bytes())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert tags is None

@@ -1,7 +1,8 @@
 """The command line: one thin verb a file, loaded only when it is asked for.
 
 A verb parses, calls one function, prints, sets the exit code: 0 clean, 1 findings of severity error, 2 usage, 3 some
-inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 143 ended (SIGTERM). Results go to stdout, progress and talk to stderr.
+inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 143 ended (SIGTERM). Results go to
+stdout, progress and talk to stderr.
 """
 
 import importlib

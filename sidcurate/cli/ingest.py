@@ -18,7 +18,7 @@ from sidcurate.cli.options import (
     scene_gap_option,
 )
 from sidcurate.errors import UsageError
-from sidcurate.scan import NOT_TEXT
+from sidcurate.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
     from sidcurate.ingest import Ingested
@@ -99,7 +99,7 @@ def command(
         )
     click.echo("\n".join(_summary(result)))
     _say_what_is_next(directory, dry_run=dry_run)
-    ctx.exit(SOME_UNREADABLE if result.unreadable else 0)
+    ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
 
 
 def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:
@@ -133,8 +133,11 @@ def _summary(result: "Ingested") -> Iterator[str]:
     yield f"{len(captures)} raws, {result.read} of them read now; {skipped}"
     if result.gone:
         yield f"  {result.gone} raws of the last ingest are not there any more: is a card or a disk missing?"
+    yield from _some(f"not listed: {path} ({why}): nothing in it has a row" for path, why in scan.unlisted.items())
     if NOT_TEXT in scan.others:
         yield f"  {scan.others[NOT_TEXT]} files have {NOT_TEXT}, and no row: rename them and ingest again"
+    if LEADS_OUT in scan.others:
+        yield f"  {scan.others[LEADS_OUT]} files are {LEADS_OUT}, and have no row: copy them in"
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)

@@ -1,0 +1,97 @@
+"""What an ingest has read and not yet committed, beside the manifest: an interrupted ingest goes on from there.
+
+A line a row, appended in one write as soon as the row is known: the SHA-256 of what follows, then JSON. A line that a
+crash tore, or of a raw, folder or reader that is another one now, is no row. The commit removes the file.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sidcurate.scan import RawFile
+from sidcurate.schemas import Capture
+
+FILE = ".unfinished.jsonl"
+
+
+class Append(Protocol):
+    """Adds a row."""
+
+    def __call__(self, file: RawFile, capture: Capture) -> None:
+        """Keep what was read of a file."""
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str
+    reader: str
+    mtime_ns: int
+    capture: Capture
+
+
+def rows(directory: Path, root: Path, reader: str) -> dict[RawFile, Capture]:
+    """Return the rows that an interrupted ingest has left, by the file as it was seen.
+
+    Args:
+        directory: folder of the manifest.
+        root: folder of the raws, absolute.
+        reader: what reads now; rows of another one do not count.
+    """
+    try:
+        content = (directory / FILE).read_bytes()
+    except FileNotFoundError:
+        return {}
+    lines = (line for line in _whole_lines(content) if (line.root, line.reader) == (str(root), reader))
+    return {
+        RawFile(line.capture.path, line.capture.size_bytes or 0, line.mtime_ns): line.capture
+        for line in lines
+        if line.capture.device == directory.name
+    }
+
+
+@contextmanager
+def appending(directory: Path, root: Path, reader: str) -> Iterator[Append]:
+    """Yield what adds rows to the journal of a manifest; the file is there from the first row on.
+
+    Rows are safe from the end of this process, however it comes; from a power cut are those that the system had time
+    to write. Two that append at once do no harm: each line is one write.
+    """
+    path = directory / FILE
+    handle: int | None = None
+
+    def append(file: RawFile, capture: Capture) -> None:
+        nonlocal handle
+        if handle is None:
+            directory.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        line = _Line(root=str(root), reader=reader, mtime_ns=file.mtime_ns, capture=capture).model_dump_json().encode()
+        # A line break before each: after a torn line too a row stands on its own.
+        os.write(handle, b"\n" + hashlib.sha256(line).hexdigest().encode() + b" " + line)
+
+    try:
+        yield append
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def sweep(directory: Path) -> None:
+    """Remove the journal: its rows are committed."""
+    (directory / FILE).unlink(missing_ok=True)
+
+
+def _whole_lines(content: bytes) -> Iterator[_Line]:
+    for line in content.split(b"\n"):
+        digest, _, text = line.partition(b" ")
+        if digest != hashlib.sha256(text).hexdigest().encode():
+            continue
+        try:
+            yield _Line.model_validate_json(text)
+        except ValidationError:  # Of another version of the schema.
+            continue

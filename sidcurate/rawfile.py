@@ -1,0 +1,63 @@
+"""Read one raw file whole, once, and only if it is a plain file below its folder that stays as it is meanwhile.
+
+All that is said of a raw is said of the bytes that this returns: its hash, its header and its pixels cannot be those of
+different moments.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from sidcurate.errors import UnreadableRawError
+
+# A frame of the largest sensor, at two bytes a site with a preview, has 0.4 GB.
+LARGEST_BYTES = 2 << 30
+CHANGED = "the file changed while it was read; ingest again when it is complete"
+
+
+def read_whole(root: Path, path: str, seen: tuple[int, int] | None = None) -> bytes:
+    """Return the bytes of a raw.
+
+    Args:
+        root: folder of the raws.
+        path: of the file, relative to the folder.
+        seen: size in bytes and modification time in ns that the file must still have.
+
+    Raises:
+        OSError: the file cannot be read.
+        UnreadableRawError: it is no plain file, leads out of the folder, is too large, or changes.
+    """
+    if leads_out(root, root / path):
+        raise UnreadableRawError("the path is a link that leads out of the folder; copy the file in")
+    # A pipe that took the place of a file would be waited for.
+    with os.fdopen(os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:
+        before = os.fstat(stream.fileno())
+        if not stat.S_ISREG(before.st_mode):
+            raise UnreadableRawError("it is no plain file; move it out of the folder")
+        if before.st_size > LARGEST_BYTES:
+            raise UnreadableRawError(
+                f"the file has {before.st_size / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB that any raw "
+                "frame has; extract its frames first"
+            )
+        content = stream.read(before.st_size + 1)
+        after = os.fstat(stream.fileno())
+    unlike = {_size_and_time(before), _size_and_time(after), _size_and_time((root / path).stat()), seen} - {None}
+    if len(unlike) > 1 or len(content) != before.st_size:
+        raise UnreadableRawError(CHANGED)
+    return content
+
+
+def leads_out(root: Path, path: Path) -> bool:
+    """Return whether a path, its links followed, lies outside a folder.
+
+    Raises:
+        OSError: the links lead in a circle.
+    """
+    try:
+        return not path.resolve().is_relative_to(root.resolve())
+    except RuntimeError as error:  # Python before 3.13 raises it for a circle.
+        raise OSError(str(error)) from error
+
+
+def _size_and_time(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns

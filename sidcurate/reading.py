@@ -1,0 +1,157 @@
+"""One raw file -> its Capture: read once, measured once, in a worker that may die."""
+
+import hashlib
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rawpy
+
+from sidcurate import levels, measuring, metadata, raw, rawfile
+from sidcurate.align import trace
+from sidcurate.errors import MissingResourceError, UnreadableRawError
+from sidcurate.exposure import seconds_in_name
+from sidcurate.isolation import Crew, Failure, map_isolated
+from sidcurate.scan import RawFile
+from sidcurate.schemas import Capture
+from sidcurate.sensor import Sensor
+
+# A row is read again when the reader has changed, even if its file has not.
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class _Task:
+    root: Path
+    file: RawFile
+    device: str
+    manifest: Path | None  # None: keep no trace
+
+
+def reader() -> str:
+    """Return what reads: rows of another reader do not hold."""
+    return f"{VERSION}, LibRaw {'.'.join(map(str, rawpy.libraw_version))}"
+
+
+def read_captures(
+    root: Path, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
+) -> Iterator[tuple[RawFile, Capture]]:
+    """Yield each file with its capture, in order; a worker that dies costs the pixels of its own file only.
+
+    Args:
+        root: folder that the files' paths are relative to.
+        files: what to read.
+        device: slug of the camera.
+        workers: who reads.
+        manifest: folder of the manifest, beside which the traces are kept; none are without.
+
+    Raises:
+        MissingResourceError: a trace cannot be written.
+    """
+    tasks = (_Task(root, file, device, manifest) for file in files)
+    for task, result in map_isolated(_read_capture, tasks, workers):
+        yield task.file, _without_pixels(task, result, workers) if isinstance(result, Failure) else result
+
+
+def read_capture(root: Path, file: RawFile, device: str, manifest: Path | None = None) -> Capture:
+    """Return the capture of one file, read in this process, which a damaged file may crash; see `read_captures`."""
+    return _read_capture(_Task(root, file, device, manifest))
+
+
+def has_trace(sensor: Sensor | Capture) -> bool:
+    """Return whether a frame is one that pairs are measured on: Bayer, and of a size that can be."""
+    return sensor.cfa_kind == "bayer" and min(sensor.width or 0, sensor.height or 0) >= trace.SMALLEST_SIDE_PX
+
+
+def _read_capture(task: _Task) -> Capture:
+    try:
+        content = _content(task)
+    except OSError as error:
+        return _unreadable(task, f"the file cannot be read ({error.strerror})")
+    except UnreadableRawError as error:
+        return _unreadable(task, str(error))
+    digest = hashlib.sha256(content).hexdigest()
+    header = metadata.header_of(io.BytesIO(content))
+    try:
+        frame = raw.decode(content, Path(task.file.path).name)
+    except UnreadableRawError as error:
+        return _unreadable(task, str(error), digest, header)
+    facts = _sensor_facts(frame)
+    _keep_trace(task, frame, digest)
+    header = metadata.with_second_opinion(header, frame.readings)
+    return Capture(**_file_facts(task, digest), status="ok", **_header_facts(header), **facts)
+
+
+def _without_pixels(task: _Task, failure: Failure, workers: Crew) -> Capture:
+    """Return the row of a file whose pixels nobody survives: without a hash, so that the next ingest tries again."""
+    ((_, header),) = map_isolated(_read_header, [task], workers, timeout_s=20)
+    return _unreadable(task, failure.reason, header=None if isinstance(header, Failure) else header)
+
+
+def _read_header(task: _Task) -> metadata.Metadata:
+    return metadata.header_of(io.BytesIO(_content(task)))
+
+
+def _content(task: _Task) -> bytes:
+    return rawfile.read_whole(task.root, task.file.path, (task.file.size_bytes, task.file.mtime_ns))
+
+
+def _keep_trace(task: _Task, frame: raw.RawFrame, digest: str) -> None:
+    sensor = frame.sensor
+    if task.manifest is None or frame.mosaic is None or not has_trace(sensor):
+        return
+    path = measuring.trace_path(task.manifest, digest)
+    found = trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trace.save(path, found)
+    except OSError as error:  # It says nothing of the raw, whose row must not say it either.
+        raise MissingResourceError(
+            f"{path} cannot be written ({error.strerror}); make room, or name another place with --manifests. "
+            "What was read is kept"
+        ) from error
+
+
+def _unreadable(
+    task: _Task, reason: str, digest: str | None = None, header: metadata.Metadata | None = None
+) -> Capture:
+    known = _header_facts(header) if header else {}
+    return Capture(**_file_facts(task, digest), status="unreadable", status_reason=reason, **known)
+
+
+def _file_facts(task: _Task, digest: str | None) -> dict[str, Any]:
+    stated = seconds_in_name(Path(task.file.path).stem)
+    return {
+        "device": task.device,
+        "path": task.file.path,
+        "sha256": digest,
+        "size_bytes": task.file.size_bytes,
+        "name_exposure_time_s": float(stated) if stated else None,
+    }
+
+
+def _header_facts(header: metadata.Metadata) -> dict[str, Any]:
+    facts = {name: value for name, value in vars(header).items() if name in Capture.model_fields}
+    time = header.exposure_time_s
+    exposure = (
+        {"exposure_num": time.numerator, "exposure_den": time.denominator, "exposure_time_s": float(time)}
+        if time
+        else {}
+    )
+    return facts | exposure
+
+
+def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
+    sensor, readings = frame.sensor, frame.readings
+    facts = {name: value for name, value in vars(sensor).items() if name in Capture.model_fields}
+    facts |= {
+        "libraw_exposure_time_s": readings.exposure_time_s,
+        "libraw_iso": readings.iso,
+        "libraw_f_number": readings.f_number,
+    }
+    if frame.mosaic is None:
+        return facts
+    measured = levels.measure(frame.mosaic, sensor.white_level, sensor.bits_declared, sensor.cfa_kind)
+    return {**facts, **vars(measured)}

@@ -1,0 +1,156 @@
+"""An ingest that was interrupted goes on where it was, and ends with the bytes of one that was not."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sidcurate import journal, manifests
+from sidcurate.errors import UsageError
+from sidcurate.ingest import ingest
+from sidcurate.scan import RawFile
+from sidcurate.synthetic.dng import DngTags, write_dng
+from tests.factories import capture
+
+FRAMES, KEPT = 20, 4
+
+
+@pytest.fixture
+def raws(tmp_path: Path) -> Path:
+    """Twenty frames of a size that takes some milliseconds to read, each alone in its scene."""
+    folder = tmp_path / "raws"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(500, 4000, (400, 600), np.uint16)
+    for number in range(FRAMES):
+        tags = DngTags(exposure_time_s=Fraction(1, 10), iso=800)
+        write_dng(folder / f"{number:05d}_00_0.1s.dng", pixels + np.uint16(number), tags)
+    return folder
+
+
+def sums(directory: Path) -> dict[str, str]:
+    """Hash what a commit consists of; parts that a killed writer left, under hidden names, are none of it."""
+    files = (path for path in sorted(directory.rglob("[!.]*")) if path.is_file())
+    return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def kill_after(rows: int, raws: Path, directory: Path, number: signal.Signals) -> None:
+    """Ingest in another process, and end it once so many rows are known."""
+    command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", directory.parent, "--device", "cam"]
+    with subprocess.Popen([*map(str, command), "--jobs", "2"], stderr=subprocess.PIPE) as process:
+        kept = directory / journal.FILE
+        end = time.monotonic() + 30
+        while not kept.exists() or kept.read_bytes().count(b"\n") < rows:
+            assert process.poll() is None, "it ended before it was interrupted"
+            assert time.monotonic() < end
+            time.sleep(0.002)
+        process.send_signal(number)
+        process.communicate(timeout=20)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_ingest_goes_on_and_ends_with_the_same_bytes(
+    raws: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    directory = tmp_path / "m/cam"
+    kill_after(KEPT, raws, directory, number)
+    assert not (directory / manifests.SUMS).exists()
+    again = ingest(raws, directory, jobs=1)
+    assert 0 < again.read <= FRAMES - KEPT
+    ingest(raws, tmp_path / "undisturbed/cam", jobs=1)
+    assert sums(directory) == sums(tmp_path / "undisturbed/cam")
+    assert not (directory / journal.FILE).exists()
+
+
+def row(path: str = "a.dng") -> tuple[RawFile, object]:
+    made = capture(path)
+    return RawFile(path, made.size_bytes, 7), made
+
+
+def kept_in(folder: Path, *rows) -> Path:
+    directory = folder / "canon90d"
+    with journal.appending(directory, Path("/raws"), "reader 1") as append:
+        for file, made in rows:
+            append(file, made)
+    return directory
+
+
+def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
+    rows = [row("a.dng"), row("b\nc \u00e9.dng")]
+    assert journal.rows(kept_in(tmp_path, *rows), Path("/raws"), "reader 1") == dict(rows)
+
+
+@pytest.mark.parametrize(("root", "reader"), [("/other", "reader 1"), ("/raws", "reader 2")])
+def test_rows_of_another_folder_or_reader_do_not_count(tmp_path: Path, root: str, reader: str) -> None:
+    assert journal.rows(kept_in(tmp_path, row()), Path(root), reader) == {}
+
+
+def test_rows_of_another_device_do_not_count(tmp_path: Path) -> None:
+    directory = kept_in(tmp_path, row())
+    assert journal.rows(directory.rename(tmp_path / "other"), Path("/raws"), "reader 1") == {}
+
+
+def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
+    directory = kept_in(tmp_path, row("a.dng"), row("b.dng"))
+    path = directory / journal.FILE
+    path.write_bytes(path.read_bytes()[:-100])
+    kept_in(tmp_path, row("c.dng"))
+    assert [file.path for file in journal.rows(directory, Path("/raws"), "reader 1")] == ["a.dng", "c.dng"]
+
+
+def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> None:
+    directory = kept_in(tmp_path, row())
+    path = directory / journal.FILE
+    whole = path.read_bytes()
+    for at in range(len(whole)):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        found = journal.rows(directory, Path("/raws"), "reader 1")
+        assert found in ({}, dict([row()])), at
+
+
+def test_a_row_of_another_schema_is_read_again(tmp_path: Path) -> None:
+    directory = kept_in(tmp_path, row())
+    path = directory / journal.FILE
+    line = json.loads(path.read_bytes().strip().partition(b" ")[2])
+    line["capture"]["new_field"] = 1
+    text = json.dumps(line).encode()
+    path.write_bytes(b"\n" + hashlib.sha256(text).hexdigest().encode() + b" " + text)
+    assert journal.rows(directory, Path("/raws"), "reader 1") == {}
+
+
+def test_a_row_whose_file_has_changed_since_is_read_again(raws: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "m/cam"
+    kill_after(KEPT, raws, directory, signal.SIGKILL)
+    changed = raws / "00000_00_0.1s.dng"
+    os.utime(changed, ns=(0, 0))
+    write_dng(changed, np.full((400, 600), 600, np.uint16), DngTags(exposure_time_s=Fraction(1, 5)))
+    assert ingest(raws, directory, jobs=1).captures[0].exposure_time_s == 0.2
+
+
+def test_a_folder_that_goes_away_in_the_middle_costs_no_manifest(raws: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "m/cam"
+    away = tmp_path / "away"
+
+    def pull_the_card(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("reading raws", 3):
+            raws.rename(away)
+
+    with pytest.raises(UsageError, match="went away while it was read; bring it back and ingest again"):
+        ingest(raws, directory, jobs=1, progress=pull_the_card)
+    assert not (directory / manifests.SUMS).exists()
+    away.rename(raws)
+    again = ingest(raws, directory, jobs=1)
+    assert again.read < FRAMES
+    assert again.unreadable == []
+
+
+def test_a_dry_run_keeps_no_rows(raws: Path, tmp_path: Path) -> None:
+    ingest(raws, tmp_path / "m/cam", jobs=1, dry_run=True)
+    assert not (tmp_path / "m").exists()
