@@ -134,7 +134,7 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
         ToldPair(
             short=row["short"],
             long=row["long"],
-            scene_id=row.get("scene_id") or _scene_id(str(PurePosixPath(row["long"]).with_suffix(""))),
+            scene_id=_scene_id(row.get("scene_id") or row["long"].rpartition(".")[0] or row["long"]),
         )
         for row in rows
     ]

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sidcurate import manifests, pairing, splits
+from sidcurate.csvfile import read_text
 from sidcurate.errors import UsageError
 from sidcurate.exclusions import Exclusion, exclusions
 from sidcurate.exposure import seconds_in_name
@@ -81,11 +82,7 @@ def read(paths: Sequence[Path]) -> list[Row]:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} cannot be read as a list of pairs ({error})") from error
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         columns = " ".join(line.split())
         if columns:
             where = f"{path.name} line {number}"

@@ -1,5 +1,6 @@
 """Exposure times that a person knows better than the header: read from a CSV, and put in the header's place."""
 
+import re
 from collections.abc import Container, Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from sidcurate.schemas import Capture
 Times = Mapping[str, Fraction]
 """Exposure time in seconds by the path of a capture."""
 
+_NUMBER = re.compile(r"[0-9]{1,12}(/[0-9]{1,12}|\.[0-9]{0,12})?|\.[0-9]{1,12}")
 _LARGEST_PART = 2**32  # That of a rational in an Exif header.
 
 
@@ -62,8 +64,10 @@ def with_time(capture: Capture, times: Times) -> Capture:
 
 
 def _time(text: str) -> Fraction | None:
+    if _NUMBER.fullmatch(text) is None:  # A power such as 1e999999999 would be worked out digit by digit.
+        return None
     try:
         time = Fraction(text)
-    except (ValueError, ZeroDivisionError):
+    except ZeroDivisionError:
         return None
     return time if time > 0 and max(time.numerator, time.denominator) < _LARGEST_PART else None

@@ -206,7 +206,7 @@ def test_what_is_no_list_of_sid_is_refused_with_the_line(tmp_path: Path, text: s
 def test_a_file_that_is_no_text_is_refused(tmp_path: Path):
     path = tmp_path / "list.txt"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UsageError, match="cannot be read as a list of pairs"):
+    with pytest.raises(UsageError, match="cannot be read as a list"):
         sidlist.read([path])
 
 
