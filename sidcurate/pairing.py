@@ -19,6 +19,8 @@ from sidcurate.schemas import Capture, Pair, Unpaired
 from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
 _SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
+# A folder of a camera's own, such as 100CANON (DCF 2.0, 3.2.1): it holds what came next, up to number 9999, no scene.
+_DCF_FOLDER = re.compile(r"[1-9]\d{2}[0-9A-Z_]{5}")
 _ROLE_FOLDERS = frozenset({"short", "long"})
 
 
@@ -149,7 +151,7 @@ def scenes(captures: Iterable[Capture], scene_gap_s: float) -> Iterator[Scene]:
         if match:
             named.setdefault((_folder(capture), match["scene"]), []).append(capture)
         else:
-            others.setdefault(_folder(capture), []).append(capture)
+            others.setdefault(_card(_folder(capture)), []).append(capture)
     for (folder, name), group in sorted(named.items()):
         yield Scene(_scene_id(folder, name), group, f"the names give scene {name}")
     for folder, group in sorted(others.items()):
@@ -160,15 +162,15 @@ def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: flo
     timed = sorted((capture for capture in captures if capture.captured_at), key=_order)
     timeless = [capture for capture in captures if not capture.captured_at]
     groups = list(_split_at_gaps(timed, scene_gap_s))
-    if folder and (timeless or all(len(group) == 1 for group in groups)):
+    if folder and folder == _folder(captures[0]) and (timeless or all(len(group) == 1 for group in groups)):
         yield Scene(_scene_id(folder), captures, f"the folder {folder} holds one scene")
         return
     for group in groups:
         why = f"no gap of more than {scene_gap_s:g} s between its frames"
-        yield Scene(_scene_id(folder, PurePosixPath(group[0].path).stem), group, why)
+        yield Scene(_scene_id(_folder(group[0]), PurePosixPath(group[0].path).stem), group, why)
     for capture in timeless:
         why = "no time, name or folder tells its scene"
-        yield Scene(_scene_id(folder, PurePosixPath(capture.path).stem), [capture], why)
+        yield Scene(_scene_id(_folder(capture), PurePosixPath(capture.path).stem), [capture], why)
 
 
 def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[list[Capture]]:
@@ -302,6 +304,12 @@ def _role(capture: Capture) -> str | None:
 def _folder(capture: Capture) -> str:
     parts = PurePosixPath(capture.path).parent.parts
     return "/".join(part for part in parts if part.lower() not in _ROLE_FOLDERS)
+
+
+def _card(folder: str) -> str:
+    """Return a folder without a last part that a camera has numbered: a scene goes on in the next one."""
+    parent, _, name = folder.rpartition("/")
+    return parent if _DCF_FOLDER.fullmatch(name) else folder
 
 
 def _scene_id(*parts: str) -> str:
