@@ -1,34 +1,59 @@
-"""Write a file whole or not at all, so that a reader never meets half of one."""
+"""Files of our own: written whole or not at all, so that a reader never meets half of one, and read within bounds."""
 
+import errno
+import fcntl
 import os
+import re
+import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
+
+from sidcurate.errors import IntegrityError, MissingResourceError
+
+_PART = re.compile(r"\.[0-9a-f]{16}\.part")
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Yield a stream whose bytes become the file, in one rename, when the block ends without an error.
 
-    The stream is a file of its own in the same folder, named after the process, so that two writers do not meet. Bytes
-    and name are synced to the disk before the block is left.
+    Folders that lead there are made. The stream is a part of its own in the same folder, locked as long as its writer
+    lives, so that two writers do not meet and `sweep` knows the dead. Bytes and name are synced to the disk before the
+    block is left.
+
+    Raises:
+        MissingResourceError: the disk is full, or refuses; the old file stands as it did.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    part = None
     try:
-        with temporary.open("wb") as stream:
+        part, stream = _new_part(path.parent)
+        with stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+            part.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        _remove(part)
+        reason = error.strerror or str(error)
+        raise MissingResourceError(
+            f"{path} cannot be written ({reason}); nothing was lost: free space, permit it, or name another place, "
+            "then run again"
+        ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _remove(part)
         raise
-    sync_folder(path.parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file in one rename, synced to the disk."""
+    """Write a file in one rename, synced to the disk.
+
+    Raises:
+        MissingResourceError: the disk is full, or refuses; the old file stands as it did.
+    """
     with whole_file(path) as stream:
         stream.write(content)
 
@@ -40,3 +65,62 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the parts that writers who died left in a folder; the part of a living one is locked, and stays."""
+    for part in parts(folder):
+        try:
+            handle = os.open(part, os.O_RDWR | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            continue  # Its writer has just finished.
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            part.unlink(missing_ok=True)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(handle)
+
+
+def parts(folder: Path) -> list[Path]:
+    """Return the unfinished parts in a folder, of living writers and dead ones, sorted by name."""
+    return sorted(path for path in folder.iterdir() if _PART.fullmatch(path.name)) if folder.is_dir() else []
+
+
+def read_bounded(path: Path, most_bytes: int) -> bytes:
+    """Return the bytes of a file of ours, which is no link and no larger than it can be.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        IntegrityError: it is a link, no file at all, or too large.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise IntegrityError(f"{path} is a link, which may lead anywhere; put the file itself in its place") from error
+    with os.fdopen(handle, "rb") as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise IntegrityError(f"{path} is no file; move it away")
+        if status.st_size > most_bytes:
+            raise IntegrityError(f"{path} has {status.st_size} bytes, at most {most_bytes} are read; move it away")
+        return stream.read()
+
+
+def _new_part(folder: Path) -> tuple[Path, BinaryIO]:
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        part = folder / f".{secrets.token_hex(8)}.part"
+        stream = part.open("xb")
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        if os.fstat(stream.fileno()).st_nlink:
+            return part, stream
+        stream.close()  # Somebody swept it before it was locked.
+
+
+def _remove(part: Path | None) -> None:
+    if part is not None:
+        part.unlink(missing_ok=True)

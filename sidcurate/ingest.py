@@ -73,6 +73,8 @@ def ingest(
     rules = rules or last.pairing
     pairing.check_told(rules.told or (), {file.path for file in found.raws})
     known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(last) else {}
+    if keep:
+        measuring.sweep_traces(keep)
     with crew(jobs) as workers:
         for done, capture in enumerate(_read(root, fresh, directory, workers, dry_run=dry_run), start=1):
             captures[capture.path] = capture
@@ -122,7 +124,7 @@ def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -
     with crew() as workers:
         pairs = measuring.measured(paired.pairs, manifest.captures, directory, known, workers)
     if not dry_run:
-        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired})
+        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums)
         source.write(directory, source.read(directory).model_copy(update={"pairing": rules}))
     return pairing.Pairing(pairs, paired.unpaired)
 

@@ -1,18 +1,12 @@
-"""Manifests: the Parquet tables of one device, committed together by their `SHA256SUMS`.
+"""Manifests: the Parquet tables of one device, committed together by their `SHA256SUMS` (see `commits`).
 
-`SHA256SUMS` is the commit point. New tables are staged beside the old ones under names that carry their hash, then
-`SHA256SUMS` is replaced in one rename, then the staged files take their names. A reader that finds an old table under a
-new sum finishes the renames; one that finds neither refuses. Parquet's page checksums do not cover the footer, so every
-read verifies the sum of the whole file.
+Parquet's page checksums do not cover the footer, so every read verifies the sum of the whole file too.
 """
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidcurate import screening
-from sidcurate.durable import sync_folder, write_whole
+from sidcurate import commits, screening, tables
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.rows import Rows, arrow_schema, table_of
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
@@ -30,8 +24,8 @@ from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, R
 if TYPE_CHECKING:
     import pandas as pd
 
-SUMS = "SHA256SUMS"
-_START_AGAIN = "move the folder away and run `sidcurate ingest` again"
+SUMS = commits.RECORD
+FILES = tuple(f"{model.table}.parquet" for model in RECORDS)
 _JUDGED = b"sidcurate.judged"
 
 R = TypeVar("R", bound=Record)
@@ -77,6 +71,14 @@ class Manifest:
         return self.directory.name
 
 
+class _Judged(BaseModel):
+    """What the footer of the findings must have, beside whatever else `validate` says."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    sums: dict[str, str]
+
+
 def directories(root: Path) -> list[Path]:
     """Return the manifests under a folder, one a device, sorted by name."""
     return sorted(path.parent for path in root.glob(f"*/{SUMS}"))
@@ -104,15 +106,13 @@ def load(directory: Path) -> Manifest:
     Raises:
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
-    sums = _committed(directory)
-    found = {model: _read(directory / _file_name(model), sums) for model in RECORDS}
-    findings = found[Finding]
-    footer = None if findings is None else (findings.schema.metadata or {}).get(_JUDGED)
+    commit = commits.read(directory, FILES)
+    found = {model: _table(directory, commit, model) for model in RECORDS}
     return Manifest(
         directory=directory,
         tables={model: _strict(table, model, directory) for model, table in found.items()},
-        judged=json.loads(footer) if footer else None,
-        sums=sums,
+        judged=_judged(found[Finding], directory),
+        sums=commit.sums,
     )
 
 
@@ -124,45 +124,39 @@ def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
     """
     import pandas as pd  # 0.4 s that no verb needs
 
-    table = _read(directory / _file_name(model), _committed(directory))
+    table = _table(directory, commits.read(directory, FILES), model)
     if table is None:
-        raise IntegrityError(f"{directory} has no table of {model.table}; {_START_AGAIN}")
+        raise IntegrityError(f"{directory} has no table of {model.table}; {commits.START_AGAIN}")
     nullable = {pa.int64(): pd.Int64Dtype()}
     found: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
     return found
 
 
-def save(directory: Path, tables: Mapping[type[Record], Given], judged: Mapping[str, Any] | None = None) -> None:
+def save(
+    directory: Path,
+    rows: Mapping[type[Record], Given],
+    judged: Mapping[str, Any] | None = None,
+    *,
+    based_on: Mapping[str, str] | None = None,
+) -> None:
     """Commit new tables together; tables that are not named stay as they are.
 
     Args:
         directory: folder of the manifest, made if it is missing.
-        tables: records by their model, in the order in which they are to stand, or a table of the model's schema.
+        rows: records by their model, in the order in which they are to stand, or a table of the model's schema.
         judged: what the findings were made from; goes into the footer of findings.parquet.
+        based_on: the sums of the manifest that the rows were made from, where they were made from one.
+
+    Raises:
+        UsageError: another process has committed other tables since `based_on`.
+        IntegrityError: what stands there is damaged; nothing is overwritten.
+        MissingResourceError: the disk is full, or refuses; the manifest is what it was, or the new one.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with _only_writer(directory):
-        sums = dict(_committed(directory)) if (directory / SUMS).exists() else {}
-        _sweep(directory)
-        for model, given in tables.items():
-            content = _parquet_bytes(model, given, judged if model is Finding else None)
-            name = _file_name(model)
-            sums[name] = hashlib.sha256(content).hexdigest()
-            write_whole(_staged(directory, name, sums[name]), content)
-        lines = "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items()))
-        write_whole(directory / SUMS, lines.encode())
-        _roll_forward(directory, sums)
-
-
-@contextmanager
-def _only_writer(directory: Path) -> Iterator[None]:
-    """Wait until no other process commits here; the lock goes with its process, however that ends. Local disks only."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    files = {
+        _file_name(model): _parquet_bytes(model, given, judged if model is Finding else None)
+        for model, given in rows.items()
+    }
+    commits.replace(directory, FILES, files, based_on)
 
 
 def sha256_of(path: Path) -> str:
@@ -179,15 +173,18 @@ def _parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] 
     return buffer.getvalue()
 
 
-def _read(path: Path, sums: Mapping[str, str]) -> pa.Table | None:
-    if path.name not in sums:
-        return None
+def _table(directory: Path, commit: commits.Commit, model: type[Record]) -> pa.Table | None:
+    content = commit.contents.get(_file_name(model))
+    return None if content is None else tables.parse(directory / _file_name(model), content)
+
+
+def _judged(findings: pa.Table | None, directory: Path) -> dict[str, Any] | None:
+    footer = (findings.schema.metadata or {}).get(_JUDGED) if findings is not None else None
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
-        table.validate(full=True)
-    except (OSError, pa.ArrowException) as error:
-        raise IntegrityError(f"{path} is not a readable Parquet file ({error}); {_START_AGAIN}") from error
-    return table
+        return None if footer is None else _Judged.model_validate_json(footer).model_dump()
+    except ValidationError as error:
+        where = directory / _file_name(Finding)
+        raise IntegrityError(f"{where} does not say what it was judged by; {commits.START_AGAIN}") from error
 
 
 def _strict(table: pa.Table | None, model: type[Record], directory: Path) -> pa.Table:
@@ -204,7 +201,8 @@ def _strict(table: pa.Table | None, model: type[Record], directory: Path) -> pa.
     strict, breach = screening.strict(table, model)
     if breach:
         raise IntegrityError(
-            f"{where} breaks its schema at row {breach.row}, field {breach.field}: {breach.reason}; {_START_AGAIN}"
+            f"{where} breaks its schema at row {breach.row}, field {breach.field}: {breach.reason}; "
+            + commits.START_AGAIN
         )
     return strict
 
@@ -217,49 +215,5 @@ def _versions(table: pa.Table) -> set[Any]:
     return set(column.unique().to_pylist()) if pa.types.is_integer(column.type) else {str(column.type)}
 
 
-def _committed(directory: Path) -> dict[str, str]:
-    """Return the sums of the last commit, after finishing its renames and checking every table against them."""
-    path = directory / SUMS
-    try:
-        rows = [line.split("  ", 1) for line in path.read_text().splitlines()]
-        sums = {name: digest for digest, name in rows}
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{path} cannot be read ({error}); {_START_AGAIN}") from error
-    if foreign := set(sums) - {_file_name(model) for model in RECORDS}:
-        raise IntegrityError(
-            f"{path} names {foreign.pop()!r}, which this version does not know; if a newer sidcurate wrote it, upgrade "
-            f"(`pip install -U sidcurate`), else {_START_AGAIN}"
-        )
-    if not sums:
-        raise IntegrityError(f"{path} is empty; {_START_AGAIN}")
-    _roll_forward(directory, sums)
-    for name, digest in sums.items():
-        table = directory / name
-        if not table.is_file() or sha256_of(table) != digest:
-            raise IntegrityError(
-                f"{table} is damaged or was changed by hand: its SHA-256 is not the one in {SUMS}; {_START_AGAIN}"
-            )
-    return sums
-
-
-def _roll_forward(directory: Path, sums: Mapping[str, str]) -> None:
-    for name, digest in sums.items():
-        staged = _staged(directory, name, digest)
-        if staged.exists():
-            staged.replace(directory / name)
-            sync_folder(directory)
-
-
-def _sweep(directory: Path) -> None:
-    """Remove what a writer that died before its commit has staged."""
-    for model in RECORDS:
-        for staged in directory.glob(f".{_file_name(model)}.*"):
-            staged.unlink()
-
-
 def _file_name(model: type[Record]) -> str:
     return f"{model.table}.parquet"
-
-
-def _staged(directory: Path, name: str, digest: str) -> Path:
-    return directory / f".{name}.{digest}"

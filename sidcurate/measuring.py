@@ -7,6 +7,7 @@ from typing import Any
 
 from sidcurate.align import PairFacts, measure_pair, trace
 from sidcurate.align.estimates import Estimate
+from sidcurate.durable import sweep
 from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.schemas import Capture, Pair
 
@@ -44,6 +45,11 @@ class _Task:
 def trace_path(directory: Path, sha256: str) -> Path:
     """Return where the trace of a raw is kept: under the hash of the raw, so that it can always be made again."""
     return directory / _FOLDER / f"{sha256}.npz"
+
+
+def sweep_traces(directory: Path) -> None:
+    """Remove what an ingest that died has left half-written beside the traces."""
+    sweep(directory / _FOLDER)
 
 
 def measured(

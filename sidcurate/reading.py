@@ -11,7 +11,7 @@ import rawpy
 
 from sidcurate import levels, measuring, metadata, raw, rawfile
 from sidcurate.align import trace
-from sidcurate.errors import MissingResourceError, UnreadableRawError
+from sidcurate.errors import UnreadableRawError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.scan import RawFile
@@ -102,16 +102,8 @@ def _keep_trace(task: _Task, frame: raw.RawFrame, digest: str) -> None:
     sensor = frame.sensor
     if task.manifest is None or frame.mosaic is None or not has_trace(sensor):
         return
-    path = measuring.trace_path(task.manifest, digest)
     found = trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        trace.save(path, found)
-    except OSError as error:  # It says nothing of the raw, whose row must not say it either.
-        raise MissingResourceError(
-            f"{path} cannot be written ({error.strerror}); make room, or name another place with --manifests. "
-            "What was read is kept"
-        ) from error
+    trace.save(measuring.trace_path(task.manifest, digest), found)
 
 
 def _unreadable(

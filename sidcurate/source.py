@@ -8,11 +8,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidcurate.durable import write_whole
+from sidcurate.durable import read_bounded, write_whole
 from sidcurate.errors import IntegrityError, UsageError
 
 FILE = "source.json"
 DEFAULT_SCENE_GAP_S = 60.0
+_MOST_BYTES = 1 << 30  # four million raws with long names
 
 
 class ToldPair(BaseModel):
@@ -57,10 +58,10 @@ def read(directory: Path) -> Source:
         IntegrityError: the file cannot be understood.
     """
     path = directory / FILE
-    if not path.exists():
-        return Source()
     try:
-        return Source.model_validate_json(path.read_bytes())
+        return Source.model_validate_json(read_bounded(path, _MOST_BYTES))
+    except (FileNotFoundError, NotADirectoryError):
+        return Source()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
@@ -69,7 +70,6 @@ def read(directory: Path) -> Source:
 
 def write(directory: Path, source: Source) -> None:
     """Write the file beside a manifest."""
-    directory.mkdir(parents=True, exist_ok=True)
     write_whole(directory / FILE, (source.model_dump_json(indent=1) + "\n").encode())
 
 

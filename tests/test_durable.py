@@ -1,8 +1,14 @@
 """A file is whole or absent."""
 
+import os
+import resource
+import subprocess
+import sys
+
 import pytest
 
-from sidcurate.durable import whole_file, write_whole
+from sidcurate.durable import parts, read_bounded, sweep, whole_file, write_whole
+from sidcurate.errors import IntegrityError, MissingResourceError
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
@@ -14,7 +20,7 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> N
             stream.write(b"half of the new")
             raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(MissingResourceError, match=r"table cannot be written \(disk full\); nothing was lost: free"):
         fail()
     assert [file.name for file in tmp_path.iterdir()] == ["table"]
     assert path.read_bytes() == b"old"
@@ -28,3 +34,64 @@ def test_a_reader_sees_the_old_file_until_the_block_ends(tmp_path) -> None:
         stream.flush()
         assert path.read_bytes() == b"old"
     assert path.read_bytes() == b"new"
+
+
+def test_folders_that_lead_to_a_file_are_made(tmp_path) -> None:
+    write_whole(tmp_path / "a" / "b" / "table", b"new")
+    assert (tmp_path / "a" / "b" / "table").read_bytes() == b"new"
+
+
+def test_a_sweep_removes_the_parts_of_the_dead_and_nothing_else(tmp_path) -> None:
+    command = "import os, sys; from pathlib import Path; from sidcurate.durable import whole_file\n"
+    command += "with whole_file(Path(sys.argv[1])) as stream: stream.write(b'half'); stream.flush(); os._exit(9)"
+    assert subprocess.run([sys.executable, "-c", command, tmp_path / "table"], check=False).returncode == 9
+    (tmp_path / ".part").write_text("a file of somebody else's")
+    (dead,) = parts(tmp_path)
+    with whole_file(tmp_path / "other") as stream:
+        (living,) = set(parts(tmp_path)) - {dead}
+        sweep(tmp_path)
+        assert parts(tmp_path) == [living]
+        stream.write(b"whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".part", "other"]
+    assert (tmp_path / "other").read_bytes() == b"whole"
+
+
+def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch) -> None:
+    real = os.fstat
+    swept = iter([lambda: [part.unlink() for part in parts(tmp_path)]])
+
+    def fstat(handle: int) -> os.stat_result:
+        for act in swept:
+            act()
+        return real(handle)
+
+    monkeypatch.setattr(os, "fstat", fstat)
+    write_whole(tmp_path / "table", b"new")
+    assert (tmp_path / "table").read_bytes() == b"new"
+    assert parts(tmp_path) == []
+
+
+def test_a_sweep_of_a_folder_that_is_not_there_does_nothing(tmp_path) -> None:
+    sweep(tmp_path / "gone")
+
+
+def test_a_file_that_may_not_grow_is_a_message_and_the_old_one_stays(tmp_path) -> None:
+    write_whole(tmp_path / "table", b"old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(MissingResourceError, match=r"table cannot be written \(File too large\)"):
+            write_whole(tmp_path / "table", bytes(2000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [file.name for file in tmp_path.iterdir()] == ["table"]
+    assert (tmp_path / "table").read_bytes() == b"old"
+
+
+def test_a_file_is_read_within_bounds(tmp_path) -> None:
+    write_whole(tmp_path / "table", b"four")
+    assert read_bounded(tmp_path / "table", 4) == b"four"
+    with pytest.raises(IntegrityError, match="has 4 bytes, at most 3 are read"):
+        read_bounded(tmp_path / "table", 3)
+    with pytest.raises(FileNotFoundError):
+        read_bounded(tmp_path / "gone", 4)

@@ -53,13 +53,8 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
 def _write(path: Path, explanation: "Explanation") -> None:
     from sidcurate.drawing import png
     from sidcurate.durable import write_whole
-    from sidcurate.errors import UsageError
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, png(explanation))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; name another place") from error
+    write_whole(path, png(explanation))
     say(f"wrote {path}")
 
 

@@ -53,5 +53,6 @@ def command(
     if dry_run:
         say("dry run: nothing was written")
         return
-    manifests.save(manifest.directory, {Pair: splits.apply(manifest.pairs, parts)})
+    pairs = splits.apply(manifest.pairs, parts)
+    manifests.save(manifest.directory, {Pair: pairs}, based_on=manifest.sums)
     say(f"next: sidcurate validate --device {device}")

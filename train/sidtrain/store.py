@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 
 from sidcurate import cfa, manifests, raw
-from sidcurate.durable import whole_file
+from sidcurate.durable import sweep, whole_file
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
 from sidcurate.schemas import Capture, Pair
@@ -99,6 +99,7 @@ def build(
     """
     frames = [_frames(pair, captures, raw_root, store, settings) for pair in pairs]
     missing = {job.path: job for both in frames for job in both if not job.path.exists()}
+    sweep(store)
     _require_space(store, sum(job.size_bytes for job in missing.values()))
     progress(0, len(missing))
     with crew(jobs) as workers:

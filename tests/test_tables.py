@@ -1,0 +1,171 @@
+"""Parquet that means harm: what it would unfold to is known before it does, and a wrong one is named as such."""
+
+import io
+import random
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sidcurate import manifests, tables
+from sidcurate.errors import IntegrityError
+from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
+
+SCHEMA = pa.schema(
+    [
+        pa.field("schema_version", pa.int64()),
+        pa.field("path", pa.string()),
+        pa.field("black_level", pa.list_(pa.float64())),
+        pa.field("paths", pa.list_(pa.string())),
+    ]
+)
+WHERE = Path("captures.parquet")
+
+
+def parquet(table: pa.Table, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, **{"compression": "zstd", "write_page_checksum": True, **options})
+    return buffer.getvalue()
+
+
+def rows(count: int = 2, version: int | None = 1) -> pa.Table:
+    columns = [[version] * count, ["a.dng"] * count, [[1.0, 2.0]] * count, [["a", "b"]] * count]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def with_column(name: str, values: pa.Array) -> pa.Table:
+    table = rows(len(values))
+    return table.set_column(table.schema.get_field_index(name), name, values)
+
+
+def parse(content: bytes) -> pa.Table:
+    return tables.parse(WHERE, content)
+
+
+def test_a_table_comes_back_as_it_went_with_its_key_values() -> None:
+    table = rows().replace_schema_metadata({"who": "me"})
+    found = parse(parquet(table))
+    assert found.equals(table)
+    assert found.schema.metadata[b"who"] == b"me"
+    assert parse(parquet(rows(0))).equals(rows(0))
+
+
+def big_list() -> pa.Table:
+    return with_column("black_level", pa.array([[0.0] * (1 << 21)]))
+
+
+def big_text() -> pa.Table:
+    once = pa.array(["x" * (1 << 20)])
+    return with_column("path", pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), once))
+
+
+def big_text_in_lists() -> pa.Table:
+    names = pa.DictionaryArray.from_arrays(pa.array([0] * 1_000_000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    return with_column("paths", pa.ListArray.from_arrays(pa.array(range(1_000_001), pa.int32()), names))
+
+
+def many_rows() -> pa.Table:
+    count = (1 << 22) + 1
+    return pa.table([pa.nulls(count, field.type) for field in SCHEMA], schema=SCHEMA)
+
+
+BOMBS = {
+    "rows": (many_rows, "has more rows than any manifest of ours"),
+    "a list": (big_list, "has more values in a row than any manifest of ours"),
+    "a text": (big_text, "has more text when it is unpacked than any manifest of ours"),
+    "texts in lists": (big_text_in_lists, "has more text when it is unpacked than any manifest of ours"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), BOMBS.values(), ids=BOMBS)
+def test_a_bomb_is_refused_before_it_unfolds(make, message: str) -> None:
+    content = parquet(make())
+    assert len(content) < 2_000_000
+    before = pa.default_memory_pool().max_memory()
+    with pytest.raises(IntegrityError, match=message):
+        parse(content)
+    assert pa.default_memory_pool().max_memory() - before < 1 << 28
+
+
+def test_what_unpacks_to_too_many_bytes_is_refused(monkeypatch) -> None:
+    content = parquet(with_column("black_level", pa.array([[float(i)] for i in range(2000)])), use_dictionary=False)
+    assert parse(content).num_rows == 2000
+    monkeypatch.setattr(tables, "_MOST_UNPACKED_BYTES", 8000)
+    with pytest.raises(IntegrityError, match="has more bytes when it is unpacked"):
+        parse(content)
+
+
+def test_encodings_that_hide_their_size_are_refused() -> None:
+    content = parquet(rows(), use_dictionary=False, column_encoding={"path": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(IntegrityError, match="has other encodings than any manifest of ours"):
+        parse(content)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1PAR1", b"PAR1" + b"\xff" * 8 + b"PAR1", b"a,b\n1,2\n"])
+def test_what_is_no_parquet_file_is_refused(content: bytes) -> None:
+    with pytest.raises(IntegrityError, match=r"captures.parquet (is not a readable Parquet file|has a footer larger)"):
+        parse(content)
+
+
+WHOLE = parquet(rows())
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(WHOLE) - 1), st.integers(0, 64), st.binary(max_size=32))
+def test_changed_bytes_are_refused_or_a_valid_table(at: int, cut: int, put: bytes) -> None:
+    try:
+        found = parse(WHOLE[:at] + put + WHOLE[at + cut :])
+    except IntegrityError:
+        return
+    found.validate(full=True)
+
+
+def small_manifest(folder: Path) -> Path:
+    directory = folder / "cam"
+    rows = {
+        Capture: [Capture(device="cam", path="a.dng", size_bytes=1, status="ok", iso=100)],
+        Pair: [
+            Pair(
+                device="cam",
+                pair_id="s_00",
+                scene_id="s",
+                burst_index=0,
+                short_path="a.dng",
+                long_path="b.dng",
+                reason="told",
+            )
+        ],
+    }
+    manifests.save(directory, rows)
+    return directory
+
+
+def flips(path: Path, rng: random.Random, sample: int) -> list[int]:
+    bits = 8 * path.stat().st_size
+    return list(range(bits)) if path.name == manifests.SUMS else rng.sample(range(bits), sample)
+
+
+def test_a_flipped_bit_is_never_another_table(tmp_path) -> None:
+    directory = small_manifest(tmp_path)
+    whole = manifests.load(directory)
+    rng = random.Random(5)
+    for path in sorted(directory.iterdir()):
+        content = path.read_bytes()
+        for bit in flips(path, rng, 300) if content else ():
+            changed = bytearray(content)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            with pytest.raises(IntegrityError):
+                manifests.load(directory)
+        path.write_bytes(content)
+    assert manifests.load(directory) == whole
+
+
+def test_every_released_version_has_an_example_that_loads() -> None:
+    examples = Path(__file__).parents[1] / "manifests" / "examples"
+    loaded = [manifests.load(directory) for directory in manifests.directories(examples)]
+    versions = {capture.schema_version for manifest in loaded for capture in manifest.captures}
+    assert versions == set(range(1, SCHEMA_VERSION + 1)), "keep an example of each version, add one of the new"
