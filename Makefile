@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types contracts pytest bench fuzz schemas clean
+.PHONY: demo test lint types contracts pytest torture fuzz bench schemas clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -26,6 +26,9 @@ contracts: .venv/installed
 
 pytest: .venv/installed
 	$(BIN)/pytest -n auto -m "not slow and not gpu"
+
+torture: .venv/installed
+	$(BIN)/python -m tests.torture
 
 bench: .venv/installed
 	$(BIN)/python -m tests.benchmarks
