@@ -31,6 +31,7 @@ VERBS = (
     "weights",
     "runs",
     "report",
+    "fsck",
     "rules",
     "schema",
     "simulate",

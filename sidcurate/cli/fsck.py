@@ -1,0 +1,104 @@
+"""`sidcurate fsck`: find what is damaged on the disk, name it, and say what to do."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidcurate.cli.console import progress, say
+from sidcurate.cli.options import format_option, manifests_option, store_option
+from sidcurate.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from sidcurate.fsck import Examination
+
+JSON_VERSION = 1
+COLUMNS = ("kind", "path", "fault", "cure")
+
+
+@click.command(short_help="Find damage: tables, raws, traces, decoded frames, weights.")
+@click.option("--device", "devices", multiple=True, help="Slug of a camera; repeatable.  [default: all]")
+@manifests_option
+@store_option
+@click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of the runs with their checkpoints.",
+)
+@click.option("--deep", is_flag=True, help="Hash every raw and read every trace, not only those that look changed.")
+@format_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    devices: tuple[str, ...],
+    manifests_root: Path,
+    store_dir: Path,
+    runs: Path,
+    deep: bool,
+    output_format: str,
+) -> None:
+    """Check tables against SHA256SUMS, raws and traces against the tables, weights against their side-cars.
+
+    Everything is read, nothing is changed. Of decoded frames only type and size can be checked: no sum covers their
+    pixels. Exits 5 where something is damaged.
+    """
+    from sidcurate import fsck
+
+    found = fsck.Examination()
+    with progress() as report:
+        for directory in _directories(manifests_root, devices):
+            fsck.examine_manifest(found, directory, report, deep=deep)
+    fsck.examine_store(found, store_dir)
+    fsck.examine_runs(found, runs)
+    _PRINTERS[output_format](found)
+    for left_out in found.left_out:
+        say(f"not looked at: {left_out}")
+    ctx.exit(IntegrityError.exit_code if found.faults else 0)
+
+
+def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
+    from sidcurate import fsck
+    from sidcurate.errors import UsageError
+
+    there = fsck.folders(root)
+    for device in devices:
+        if root / device not in there:
+            known = ", ".join(path.name for path in there) or "none"
+            raise UsageError(f"no manifest of device {device!r} under {root} (there: {known}); give one of those")
+    return [directory for directory in there if not devices or directory.name in devices]
+
+
+def _print_table(found: "Examination") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for fault in found.faults:
+        console.print(Text.assemble((f"{fault.kind} {fault.path}", "bold"), f": {fault.fault}"), soft_wrap=True)
+        console.print(f"  {fault.cure}", soft_wrap=True)
+    counts = ", ".join(f"{kind} ×{count}" for kind, count in sorted(found.checked.items())) or "nothing"
+    console.print(f"{len(found.faults)} damaged; looked at: {counts}", style="bold", soft_wrap=True)
+
+
+def _print_json(found: "Examination") -> None:
+    import json
+    from dataclasses import asdict
+
+    faults = [asdict(fault) for fault in found.faults]
+    document = {"version": JSON_VERSION, "checked": dict(sorted(found.checked.items())), "faults": faults}
+    click.echo(json.dumps({**document, "left_out": found.left_out}, indent=1, ensure_ascii=False))
+
+
+def _print_csv(found: "Examination") -> None:
+    import csv
+    import sys
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(fault, column) for column in COLUMNS] for fault in found.faults)
+
+
+_PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv}

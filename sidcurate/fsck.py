@@ -1,0 +1,217 @@
+"""What is damaged: tables against their record, traces, raws, store entries and weights; everything is only read."""
+
+import json
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sidcurate import commits, files, manifests, measuring
+from sidcurate.align import trace
+from sidcurate.errors import IntegrityError, SidcurateError
+from sidcurate.rows import Rows
+from sidcurate.schemas import Capture, FileState
+
+Kind = Literal["table", "trace", "raw", "store entry", "checkpoint"]
+_HASH = re.compile(r"[0-9a-f]{64}")
+_MOST_SIDECAR_BYTES = 1 << 26
+_INGEST_AGAIN = "delete it and run `sidcurate ingest` again, which makes it anew"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is not as it was written: where, what is wrong, and what to do."""
+
+    kind: Kind
+    path: str
+    fault: str
+    cure: str
+
+
+@dataclass
+class Examination:
+    """How much was looked at, by kind, what was left out, and every fault."""
+
+    checked: Counter[Kind] = field(default_factory=Counter)
+    left_out: list[str] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+
+    def add(self, kind: Kind, path: Path, fault: str | None, cure: str) -> None:
+        """Count one thing that was looked at, and what is wrong with it, if anything."""
+        self.checked[kind] += 1
+        if fault is not None:
+            self.faults.append(Fault(kind, str(path), fault, cure))
+
+
+def folders(root: Path) -> list[Path]:
+    """Return the folders that hold a manifest or what is left of one, sorted by name."""
+    names = (manifests.SUMS, *manifests.FILES)
+    return sorted({path.parent for name in names for path in root.glob(f"*/{name}")})
+
+
+def examine_manifest(
+    found: Examination, directory: Path, progress: Callable[[str, int, int], None], *, deep: bool
+) -> None:
+    """Look at the tables of a manifest, at its traces, and at the raws that it names.
+
+    Args:
+        found: what the examination found so far; is added to.
+        directory: folder of the manifest.
+        progress: called with the stage in words, the count done and the count to do.
+        deep: read every trace and hash every raw; else their sizes, and what has another time.
+    """
+    before = len(found.faults)
+    _examine_tables(found, directory)
+    if len(found.faults) > before:
+        found.left_out.append(f"the raws and traces of {directory.name}: its tables do not say which they are")
+        return
+    rows = manifests.load(directory).rows(Capture)
+    _examine_traces(found, directory, rows.records(), deep=deep)
+    _examine_raws(found, directory, rows, progress, deep=deep)
+
+
+def examine_store(found: Examination, store: Path) -> None:
+    """Look at the entries of a store: whole, and of the type of its own entries. No sum covers their pixels."""
+    for path in sorted(store.glob("*.npy")):
+        found.add("store entry", path, _entry_fault(path), "delete it and train again, which decodes it anew")
+
+
+def examine_runs(found: Examination, runs: Path) -> None:
+    """Hash the weights below a folder, and compare them with what their side-cars say."""
+    for path in sorted(runs.rglob("*.safetensors")):
+        if not path.name.startswith("."):
+            found.add("checkpoint", path, _weights_fault(path), "restore it from a copy, or train again")
+
+
+def _examine_tables(found: Examination, directory: Path) -> None:
+    path = directory / manifests.SUMS
+    again = commits.START_AGAIN
+    try:
+        sums = commits.record(directory, manifests.FILES)
+    except (IntegrityError, OSError) as error:
+        return found.add("table", path, _after(path, error), again)
+    before = len(found.faults)
+    for stray in commits.uncommitted(directory, manifests.FILES, sums):
+        found.add("table", stray, f"{manifests.SUMS} does not name it", again)
+    for name, digest in sums.items():
+        found.add("table", directory / name, *_table_fault(directory, name, digest))
+    if len(found.faults) == before:
+        try:
+            manifests.load(directory)
+        except (SidcurateError, OSError) as error:
+            found.add("table", directory, str(error), again)
+    return None
+
+
+def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, str]:
+    try:
+        where, _ = commits.committed(directory, name, digest)
+    except (IntegrityError, OSError) as error:
+        return _after(directory / name, error), commits.START_AGAIN
+    if where.name == name:
+        return None, ""
+    return "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
+
+
+def _after(path: Path, error: Exception) -> str:
+    """Return what an error says, without the path that stands beside it."""
+    return str(error).removeprefix(f"{path} ").partition("; ")[0]
+
+
+def _examine_traces(found: Examination, directory: Path, captures: Sequence[Capture], *, deep: bool) -> None:
+    for capture in captures:
+        if capture.sha256 is None or not _HASH.fullmatch(capture.sha256):
+            continue
+        path = measuring.trace_path(directory, capture.sha256)
+        if path.exists():
+            fault = _archive_fault(path) or (_trace_fault(path, capture) if deep else None)
+            found.add("trace", path, fault, _INGEST_AGAIN)
+
+
+def _archive_fault(path: Path) -> str | None:
+    """Return what is wrong with the directory of an archive: it must hold its members as they are, not packed."""
+    if path.is_symlink():
+        return "it is a link, which may lead anywhere"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        return str(error)
+    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    too_large = sum(member.file_size for member in members) > path.stat().st_size
+    return "its members are packed or larger than it is" if packed or too_large else None
+
+
+def _trace_fault(path: Path, capture: Capture) -> str | None:
+    """Return what is wrong with a trace after reading all of it: the archive has a checksum of each member."""
+    try:
+        kept = trace.load(path)
+    except Exception as error:  # noqa: BLE001 - numpy and zipfile leak the errors of their parsers
+        return _after(path, error)
+    size = tuple(int(side) for side in np.ravel(kept.size))
+    if size != (capture.height, capture.width):
+        return f"it is of a frame of {size}, the raw has {capture.height, capture.width} (height, width)"
+    return None
+
+
+def _examine_raws(
+    found: Examination, directory: Path, rows: Rows[Capture], progress: Callable[[str, int, int], None], *, deep: bool
+) -> None:
+    read = {capture.path: capture for capture in rows.records() if capture.status != "listed"}
+    folder = files.folder(directory)
+    if not read or folder is None:
+        found.left_out.append(f"the raws of {directory.name}: nothing says where they are")
+        return None
+    root = Path(folder)
+    if not root.is_dir():
+        cure = f'connect the disk, or set "root" in {directory / "source.json"} to where the raws are now'
+        return found.add("raw", root, "the folder of the raws is not there", cure)
+    looked = files.states(directory, rows, "deep" if deep else "changed", progress)
+    for state in map(FileState.model_validate, looked.to_pylist()):
+        fault = _raw_fault(read[state.path], state)
+        found.add("raw", root / state.path, fault, "restore it from a copy, or run `sidcurate ingest` again")
+    return None
+
+
+def _raw_fault(capture: Capture, state: FileState) -> str | None:
+    if state.size_bytes is None:
+        return "it is not there"
+    if state.size_bytes != capture.size_bytes:
+        return f"it has {state.size_bytes} bytes, {capture.size_bytes} were ingested"
+    if state.sha256 is not None and state.sha256 != capture.sha256:
+        return "its SHA-256 is not the one that was ingested"
+    return None
+
+
+def _entry_fault(path: Path) -> str | None:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # noqa: BLE001 - numpy leaks the errors of its parsers, down to tokenize's
+        return str(error) or type(error).__name__
+    rest = path.stat().st_size - array.nbytes - getattr(array, "offset", 0)
+    if array.dtype != np.uint16 or rest:
+        return f"it holds {array.dtype} and {rest} bytes after them, not uint16 and nothing"
+    return None
+
+
+def _weights_fault(weights: Path) -> str | None:
+    sidecar = weights.with_suffix(".json")
+    try:
+        digest = json.loads(sidecar.read_bytes())["sha256"] if _is_small(sidecar) else None
+        staged = commits.staged(weights.parent, weights.name, str(digest))
+        if digest == manifests.sha256_of(weights) or (_HASH.fullmatch(str(digest)) and staged.is_file()):
+            return None
+    except FileNotFoundError:
+        return f"its side-car {sidecar.name} is not there"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        return f"its side-car {sidecar.name} cannot be read ({type(error).__name__}: {error})"
+    return "its SHA-256 is not the one in its side-car"
+
+
+def _is_small(path: Path) -> bool:
+    return path.stat().st_size <= _MOST_SIDECAR_BYTES

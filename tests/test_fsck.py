@@ -1,0 +1,185 @@
+"""Damage of each kind is found, named, and comes with what to do; nothing is changed by looking."""
+
+import csv
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from sidcurate import manifests, source
+from sidcurate.cli import main
+from sidcurate.ingest import ingest
+from tests.torture import steps
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ingested")
+    steps.write_raws(folder / "raws")
+    ingest(folder / "raws", folder / "m" / "cam", jobs=1)
+    return folder
+
+
+@pytest.fixture
+def folder(ingested, tmp_path) -> Path:
+    """A manifest with traces, its raws, a store of one entry and one checkpoint."""
+    for path in sorted(ingested.rglob("*")):
+        if path.is_file():
+            copy = tmp_path / path.relative_to(ingested)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    directory = tmp_path / "m" / "cam"
+    source.write(directory, source.Source(root=str(tmp_path / "raws")))
+    (tmp_path / "stores").mkdir()
+    np.save(tmp_path / "stores" / "0.planes.npy", np.ones((4, 8, 8), np.uint16))
+    run = tmp_path / "runs" / "cam" / "device"
+    run.mkdir(parents=True)
+    (run / "model.safetensors").write_bytes(b"weights")
+    sidecar = {"sha256": manifests.sha256_of(run / "model.safetensors")}
+    (run / "model.json").write_text(json.dumps(sidecar))
+    return tmp_path
+
+
+def fsck(folder: Path, *arguments: str) -> Result:
+    places = ("--manifests", folder / "m", "--store", folder / "stores", "--runs", folder / "runs")
+    return CliRunner().invoke(main, ["fsck", *map(str, places), *arguments])
+
+
+def faults(folder: Path, *arguments: str) -> list[tuple[str, str]]:
+    result = fsck(folder, "--format", "json", *arguments)
+    found = json.loads(result.stdout)["faults"]
+    assert result.exit_code == (5 if found else 0), result.output
+    assert all(fault["cure"] for fault in found)
+    return [(Path(fault["path"]).name, fault["fault"]) for fault in found]
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def flip(path: Path, at: int | None = None) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at] ^= 1
+    path.write_bytes(content)
+
+
+def test_all_is_well_and_stays_as_it_was(folder) -> None:
+    before = contents(folder)
+    result = fsck(folder, "--deep")
+    assert result.exit_code == 0, result.output
+    expected = "0 damaged; looked at: checkpoint ×1, raw ×4, store entry ×1, table ×3, trace ×4\n"
+    assert result.stdout == expected
+    assert contents(folder) == before
+
+
+def test_each_damaged_table_is_named(folder) -> None:
+    for name in ("pairs.parquet", "captures.parquet"):
+        flip(folder / "m" / "cam" / name)
+    assert faults(folder) == [
+        (name, "is damaged or was changed by hand: its SHA-256 is not the one in SHA256SUMS")
+        for name in ("captures.parquet", "pairs.parquet")
+    ]
+    assert "not looked at: the raws and traces of cam" in fsck(folder).stderr
+
+
+def test_a_lost_record_and_a_file_that_it_does_not_name_are_found(folder) -> None:
+    directory = folder / "m" / "cam"
+    (directory / "findings.parquet").write_bytes(b"")
+    assert faults(folder) == [("findings.parquet", "SHA256SUMS does not name it")]
+    (directory / "SHA256SUMS").unlink()
+    ((name, fault),) = faults(folder, "--device", "cam")
+    assert (name, "cannot be read" in fault) == ("SHA256SUMS", True)
+
+
+def test_a_commit_that_was_cut_off_is_found_until_a_verb_writes(folder) -> None:
+    directory = folder / "m" / "cam"
+    digest = manifests.load(directory).sums["pairs.parquet"]
+    (directory / "pairs.parquet").rename(directory / f".pairs.parquet.{digest}")
+    assert faults(folder) == [("pairs.parquet", "a commit was cut off before its last rename")]
+    CliRunner().invoke(main, ["validate", "--manifests", str(folder / "m")])
+    assert faults(folder) == []
+
+
+def test_a_raw_that_is_gone_or_cut_is_found_without_a_hash_and_a_flipped_one_with(folder) -> None:
+    cut, flipped, gone, _ = sorted((folder / "raws").iterdir())
+    times = {path.name: (path.stat().st_size, path.stat().st_mtime_ns) for path in (cut, flipped, gone)}
+    cut.write_bytes(cut.read_bytes()[:-1])
+    gone.unlink()
+    flip(flipped)
+    seen = {**times, flipped.name: (flipped.stat().st_size, flipped.stat().st_mtime_ns)}
+    source.write(folder / "m" / "cam", source.Source(root=str(folder / "raws"), seen=seen))
+    found = faults(folder)
+    assert [name for name, _ in found] == [cut.name, gone.name]
+    assert found[1][1] == "it is not there"
+    assert (flipped.name, "its SHA-256 is not the one that was ingested") in faults(folder, "--deep")
+
+
+def test_a_folder_of_raws_that_is_gone_is_one_fault(folder) -> None:
+    (folder / "raws").rename(folder / "elsewhere")
+    assert faults(folder) == [("raws", "the folder of the raws is not there")]
+    (folder / "m" / "cam" / "source.json").unlink()
+    assert faults(folder) == []
+    assert "not looked at: the raws of cam: nothing says where they are" in fsck(folder).stderr
+
+
+def test_a_damaged_trace_is_found(folder) -> None:
+    cut, flipped, packed, other = sorted((folder / "m" / "cam" / "traces").iterdir())
+    cut.write_bytes(cut.read_bytes()[:-40])
+    flip(flipped)
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bins.npy", bytes(10_000_000))
+    with np.load(other) as kept:
+        arrays = {**kept, "size": np.array([8, 8])}
+    np.savez(other, **arrays)
+    assert {name for name, _ in faults(folder)} == {cut.name, packed.name}
+    found = dict(faults(folder, "--deep"))
+    assert found.keys() == {cut.name, flipped.name, packed.name, other.name}
+    assert found[packed.name] == "its members are packed or larger than it is"
+    assert found[other.name] == "it is of a frame of (8, 8), the raw has (64, 64) (height, width)"
+    assert "checksum" in found[flipped.name] or "CRC" in found[flipped.name]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x93NUMPY", np.lib.format.magic(1, 0) + b"\x10\x00" + b"{" * 16],
+    ids=["nothing", "the magic alone", "no header"],
+)
+def test_a_broken_store_entry_is_found(folder, content: bytes) -> None:
+    (folder / "stores" / "0.planes.npy").write_bytes(content)
+    assert [name for name, _ in faults(folder)] == ["0.planes.npy"]
+
+
+def test_a_store_entry_that_is_cut_or_of_another_type_is_found(folder) -> None:
+    entry = folder / "stores" / "0.planes.npy"
+    entry.write_bytes(entry.read_bytes()[:-2])
+    np.save(folder / "stores" / "1.planes.npy", np.ones(4))
+    np.save(folder / "stores" / "2.planes.npy", np.array([{}], object), allow_pickle=True)
+    assert [name for name, _ in faults(folder)] == ["0.planes.npy", "1.planes.npy", "2.planes.npy"]
+
+
+def test_weights_are_held_to_their_side_car(folder) -> None:
+    weights = folder / "runs" / "cam" / "device" / "model.safetensors"
+    flip(weights)
+    assert faults(folder) == [("model.safetensors", "its SHA-256 is not the one in its side-car")]
+    for text in ("[]", "{", "{}", "5"):
+        weights.with_suffix(".json").write_text(text)
+        assert "side-car model.json" in faults(folder)[0][1]
+    weights.with_suffix(".json").unlink()
+    assert faults(folder) == [("model.safetensors", "its side-car model.json is not there")]
+
+
+def test_every_format_says_the_same(folder) -> None:
+    flip(folder / "m" / "cam" / "pairs.parquet")
+    table, as_csv = fsck(folder), fsck(folder, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(as_csv.stdout))
+    assert row["kind"] == "table"
+    assert f"table {row['path']}: {row['fault']}\n  {row['cure']}\n1 damaged; looked at: " in table.stdout
+
+
+def test_an_unknown_device_names_those_that_exist(folder) -> None:
+    result = fsck(folder, "--device", "nikon")
+    assert (result.exit_code, "there: cam" in result.stderr) == (2, True)
