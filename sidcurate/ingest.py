@@ -73,8 +73,8 @@ def ingest(
     rules = rules or last.pairing
     pairing.check_told(rules.told or (), {file.path for file in found.raws})
     known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(last) else {}
-    if keep:
-        measuring.sweep_traces(keep)
+    if not dry_run:
+        measuring.sweep_traces(directory)
     with crew(jobs) as workers:
         for done, capture in enumerate(_read(root, fresh, directory, workers, dry_run=dry_run), start=1):
             captures[capture.path] = capture
