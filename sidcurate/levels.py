@@ -19,6 +19,9 @@ _PER_MILLE = (0, 1, 10, 500, 990, 999, 1000)
 _NEIGHBORS, _DEVIATIONS, _SPIKE_SITES, _SPIKE_SHARE = 16, 6.0, 16, 1e-5
 _CURVE_CODES = 32  # So many codes share a factor of two by chance once in 2^31 frames.
 _PROBED_COLUMNS = 32
+# A pile of sites at 0 is the cut end of the noise where codes near 0 hold this share of it and more.
+_NEAR_ZERO_SHARE = 0.01
+_LEAST_BLACK_DN = 16
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Levels:
     clipped_fraction: float | None
     clipped_by_cfa: tuple[float, ...] | None
     impossible_fraction: float | None
+    stray_zero_fraction: float | None
     zero_tail_fraction: float
     repeated_row_fraction: float
     constant_row_fraction: float
@@ -53,6 +57,7 @@ def measure(
     white_level: tuple[float, ...] | None,
     bits_declared: int | None,
     cfa_kind: CfaKind = "bayer",
+    black_level: tuple[float, ...] | None = None,
 ) -> Levels:
     """Return the measured facts of a mosaic.
 
@@ -61,6 +66,7 @@ def measure(
         white_level: declared white in DN, one value or one a CFA position; None leaves clipping unknown.
         bits_declared: declared bits; None leaves the observed bits unknown.
         cfa_kind: Bayer mosaics are measured by CFA position, all others as a whole.
+        black_level: declared black in DN, one value or one a CFA position; None leaves stray zeros unknown.
     """
     groups = cfa.sites(mosaic) if cfa_kind == "bayer" else (mosaic,)
     histograms = [histogram(group) for group in groups]
@@ -84,6 +90,7 @@ def measure(
         clipped_fraction=clipped,
         clipped_by_cfa=by_cfa,
         impossible_fraction=_impossible_fraction(histograms, white_level),
+        stray_zero_fraction=_stray_zero_fraction(histograms, black_level),
         zero_tail_fraction=_zero_tail_fraction(mosaic),
         repeated_row_fraction=repeated,
         constant_row_fraction=constant,
@@ -170,6 +177,18 @@ def _impossible_fraction(histograms: list[Histogram], white_level: tuple[float, 
         return None
     counts = np.sum(histograms, axis=0)
     return float(counts[_CODES // 2 :].sum() / counts.sum())
+
+
+def _stray_zero_fraction(histograms: list[Histogram], black_level: tuple[float, ...] | None) -> float | None:
+    """Return the share of sites that are 0 while hardly any other lies below half of black: data is missing there.
+
+    None where black is not known to stand clear of 0: then a zero may be the darkest light.
+    """
+    if black_level is None or min(black_level) < _LEAST_BLACK_DN:
+        return None
+    counts = np.sum(histograms, axis=0)
+    near = counts[1 : int(min(black_level)) // 2].sum()
+    return float(counts[0] / counts.sum()) if near < _NEAR_ZERO_SHARE * counts[0] else 0.0
 
 
 def _zero_tail_fraction(mosaic: UInt16[np.ndarray, "h w"]) -> float:

@@ -19,7 +19,7 @@ from sidcurate.schemas import Capture
 from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -145,5 +145,7 @@ def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
     }
     if frame.mosaic is None:
         return facts
-    measured = levels.measure(frame.mosaic, sensor.white_level, sensor.bits_declared, sensor.cfa_kind)
+    measured = levels.measure(
+        frame.mosaic, sensor.white_level, sensor.bits_declared, sensor.cfa_kind, sensor.black_level
+    )
     return {**facts, **vars(measured)}

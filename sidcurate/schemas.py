@@ -151,6 +151,12 @@ class Capture(Record):
         ge=0,
         le=1,
     )
+    stray_zero_fraction: float | None = described(
+        "Share of sites that are 0 while hardly any other lies below half of black; null unless black is 16 or more.",
+        default=None,
+        ge=0,
+        le=1,
+    )
     zero_tail_fraction: float | None = described(
         "Share of rows at the bottom that are all zero.", default=None, ge=0, le=1
     )

@@ -62,6 +62,7 @@ def capture(path="short/00001_00_0.1s.dng", time="1/10", **changes):
         "clipped_fraction": 0.0,
         "clipped_by_cfa": (0.0,) * 4,
         "impossible_fraction": 0.0,
+        "stray_zero_fraction": 0.0,
         "zero_tail_fraction": 0.0,
         "repeated_row_fraction": 0.0,
         "constant_row_fraction": 0.0,

@@ -155,6 +155,23 @@ def test_a_zero_tail_is_measured_and_is_not_called_repeated():
     assert (found.repeated_row_fraction, found.constant_row_fraction) == (0, 0.25)
 
 
+@pytest.mark.parametrize(("black", "start"), [(64, 0), (64, 37 * 100 + 11), (2048, 100 * 100)])
+def test_a_run_of_zeros_far_below_black_is_missing_data_wherever_it_stands(black, start):
+    mosaic = np.random.default_rng(1).normal(black + 20, 6, (200, 100)).round().astype(np.uint16)
+    whole = levels.measure(mosaic, (1023.0,) * 4, 10, black_level=(float(black),) * 4)
+    mosaic.reshape(-1)[start : start + 50] = 0
+    spoiled = levels.measure(mosaic, (1023.0,) * 4, 10, black_level=(float(black),) * 4)
+    assert (whole.stray_zero_fraction, spoiled.stray_zero_fraction) == (0, 50 / mosaic.size)
+
+
+def test_noise_that_is_cut_off_at_zero_is_no_missing_data():
+    noisy = np.random.default_rng(2).normal(20, 20, (200, 100)).round().clip(0).astype(np.uint16)
+    assert (noisy == 0).mean() > 0.1
+    assert levels.measure(noisy, (1023.0,) * 4, 10, black_level=(20.0,) * 4).stray_zero_fraction == 0
+    assert levels.measure(noisy, (1023.0,) * 4, 10, black_level=(0.0,) * 4).stray_zero_fraction is None
+    assert levels.measure(noisy, (1023.0,) * 4, 10).stray_zero_fraction is None
+
+
 def test_an_all_zero_picture_is_all_tail():
     found = measured(np.zeros((64, 64), np.uint16))
     assert (found.zero_tail_fraction, found.constant_row_fraction) == (1, 1)
@@ -184,7 +201,9 @@ def test_no_frame_of_the_real_sessions_reads_as_faulty(shared):
 
     for path in sorted((shared / "sessions").rglob("*.dng"))[::6]:
         frame = raw.read(path)
-        found = levels.measure(frame.mosaic, frame.sensor.white_level, frame.sensor.bits_declared)
+        sensor = frame.sensor
+        found = levels.measure(frame.mosaic, sensor.white_level, sensor.bits_declared, black_level=sensor.black_level)
+        assert found.stray_zero_fraction == 0, path
         assert found.bits_observed in (None, frame.sensor.bits_declared), path
         assert found.repeated_row_fraction == found.constant_row_fraction == found.zero_tail_fraction == 0, path
         spikes = {code for code in found.clip_dn if code != -1}

@@ -185,3 +185,11 @@ def test_random_codes_are_damage_and_a_few_above_white_are_not():
     assert fired(judge_capture("CAP102", impossible_fraction=None)) == []
     message = judge_capture("CAP102", impossible_fraction=0.006).findings[0].message
     assert "0.6 % of the sites hold codes of 32768 and more, where white is 16383" in message
+
+
+def test_zeros_far_below_black_are_missing_data_and_a_cut_off_file_is_called_one():
+    (finding,) = judge_capture("CAP102", stray_zero_fraction=0.003).findings
+    assert finding.message.startswith("0.3 % of the sites are 0, where black is 2048 and next to nothing lies between")
+    assert fired(judge_capture("CAP102", stray_zero_fraction=0.001)) == []
+    (finding,) = judge_capture("CAP102", stray_zero_fraction=0.2, zero_tail_fraction=0.2).findings
+    assert "zero down to the end" in finding.message

@@ -45,10 +45,11 @@ _CONSTANT = "hold one value, which noise makes impossible"
     limit="{damaged_row_share:.1%} of the rows, {impossible_share:.1%} of the sites",
 )
 def incomplete(captures: Captures, limits: Limits) -> Answers:
-    """The frame was decoded, but part of it is not a picture: a zero tail, repeated or constant rows, random codes.
+    """The frame was decoded, but part of it is no picture: zero sites, repeated or constant rows, random codes.
 
     Why: decoders fill what is missing without an error, so a truncated file looks like a frame.
-    How: codes that no converter of 14 bits gives are random bytes. Three shares of rows are compared with one limit.
+    How: codes that no converter of 14 bits gives are random bytes; zeros far below black, with nothing between, are
+    missing data. Three shares of rows are compared with one limit.
     Rows that clip from side to side repeat and are constant too: so many rows as the clipped share of the frame could
     fill are not counted.
     Cure: copy the file again from the card and compare sizes; if the card's file is as bad, the frame is lost.
@@ -57,8 +58,10 @@ def incomplete(captures: Captures, limits: Limits) -> Answers:
     yield Fault(random, _random_codes)
     zero, repeated = captures.zero_tail_fraction, captures.repeated_row_fraction
     constant, clipped = captures.constant_row_fraction, captures.clipped_fraction
+    cut_off = zero > limits.damaged_row_share
+    yield Fault((captures.stray_zero_fraction > limits.impossible_share) & ~cut_off, _stray_zeros)
     yield Skip("the rows were not measured", unknown(zero, repeated, constant))
-    yield Fault(zero > limits.damaged_row_share, partial(_damaged_rows, words=_ZERO_TAIL), [zero])
+    yield Fault(cut_off, partial(_damaged_rows, words=_ZERO_TAIL), [zero])
     for share, words in ((repeated, _REPEATED), (constant, _CONSTANT)):
         unexplained = share - clipped.or_else(0)
         damaged = unexplained > limits.damaged_row_share
@@ -72,6 +75,18 @@ def _random_codes(capture: Capture, limits: Limits) -> Draft:
         f"{percent(share)} of the sites hold codes of 32768 and more, where white is {white:g}: the bytes are "
         f"random, allowed {percent(limits.impossible_share)}; copy the file from the card again, or leave the "
         "frame out",
+        measured=share,
+        limit_high=limits.impossible_share,
+        unit="share of sites",
+    )
+
+
+def _stray_zeros(capture: Capture, limits: Limits) -> Draft:
+    share, black = capture.stray_zero_fraction or 0, min(capture.black_level or (0,))
+    return Draft(
+        f"{percent(share)} of the sites are 0, where black is {black:g} and next to nothing lies between: "
+        f"data is missing, allowed {percent(limits.impossible_share)}; copy the file from the card again, or leave "
+        "the frame out",
         measured=share,
         limit_high=limits.impossible_share,
         unit="share of sites",

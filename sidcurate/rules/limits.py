@@ -22,7 +22,8 @@ class Limits(BaseModel):
         le=1,
     )
     impossible_share: float = described(
-        "Share of sites that may hold codes beyond what 14 bits and one more can hold; a converter gives none.",
+        "Share of sites that may hold codes that a converter does not give: beyond what 14 bits and one more can hold, "
+        "or 0 far below black. Dead pixels are fewer.",
         default=0.001,
         ge=0,
         le=1,
