@@ -75,7 +75,7 @@ def measure_pair(short: Trace, long: Trace) -> PairFacts:
     """
     if short.cfa != long.cfa or short.bins.shape != long.bins.shape or (short.size != long.size).any():
         return PairFacts()
-    found = match(short.bins_dn[short.greens], long.bins_dn[long.greens], long.cut_quantile)
+    found = match(short.bins_dn[short.greens], long.bins_dn[long.greens], long.clipped_share)
     if found is None or found.content < _LEAST_CONTENT:
         return PairFacts()
     facts = PairFacts(signal=found.signal, correlation=found.correlation)

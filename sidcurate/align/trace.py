@@ -83,10 +83,15 @@ class Trace:
         """Whether a bin holds a clipped site."""
         return np.unpackbits(self.clipped, axis=-1, count=self.bins.shape[-1]).view(bool)
 
+    @cached_property
+    def clipped_share(self) -> float:
+        """Share of the green bins that are clipped."""
+        return float(self.clipped_bins[self.greens].mean())
+
     @property
     def cut_quantile(self) -> float:
         """The quantile above which brightness is no texture: hot pixels and small lights, or whatever is clipped."""
-        return 1 - max(_CUT_SHARE, float(self.clipped_bins[self.greens].mean()))
+        return 1 - max(_CUT_SHARE, self.clipped_share)
 
 
 def measure(
