@@ -9,7 +9,7 @@ import pytest
 import rawpy
 from skimage.transform import rotate
 
-from sidcurate.align import LEAST_SIGNAL, PairFacts, measure_pair, trace
+from sidcurate.align import LEAST_SIGNAL, SAME_SCENE_CORRELATION, PairFacts, measure_pair, trace
 from sidcurate.synthetic import scenes, sensor
 from sidcurate.synthetic.bodies import BODIES
 from sidcurate.synthetic.dng import DngTags
@@ -19,6 +19,7 @@ SIDE = 640
 RATIO = 100
 AS_PROMISED, AS_BUILT = Light(), Readout()
 RGGB_14_BIT, GBRG_12_BIT = "nikond850", "gbrg12"
+BODIES = BODIES | {"phone": replace(BODIES["oneplus7"], iso=100)}
 
 
 @cache
@@ -226,8 +227,44 @@ def test_a_clipped_sky_over_most_of_the_frame_does_not_spoil_the_rest():
 
 
 def test_codes_coarser_than_the_noise_leave_the_light_open():
-    facts = facts_of(slug="gbrg12", short_readout=Readout(bits_dropped=4))
+    facts = facts_of(slug="gbrg12", short_readout=Readout(bits_dropped=6))
     assert facts.measured_ratio is facts.zero_error_dn is None
+
+
+@pytest.mark.parametrize("noise", [0, 1, 2])
+def test_a_phone_tells_ratio_and_zero_from_the_part_of_the_frame_whose_noise_covers_its_codes(noise):
+    # 10 bits at low ISO: in the dark the noise is a fifth of a code, and the means are those of codes.
+    picture = scene(noise) * np.float32(0.7)
+    short, long, zero = Planted(slug="phone", picture=picture, noise=noise).frames()
+    facts = measure_pair(short, long)
+    assert near(facts.measured_ratio, RATIO, 0.02 * RATIO)
+    assert all(near(fact, truth, 0.3 / 16) for fact, truth in zip(facts.zero_error_dn, zero, strict=True))
+
+
+def test_another_scene_below_the_same_clipped_sky_is_another_scene():
+    here, other = scene(3).copy(), scene(4).copy()
+    for picture in (here, other):
+        picture[: round(0.6 * len(picture))] = 4
+    same, different = facts_of(picture=here), facts_of(picture=here, short_picture=other)
+    assert same.correlation.value > 0.5
+    assert different.correlation.value + 3 * different.correlation.se < SAME_SCENE_CORRELATION
+
+
+def test_a_fence_is_no_likeness_of_two_scenes_and_no_unlikeness_of_one():
+    here, other = (scenes.night_scene("fence", SIDE, SIDE, np.random.default_rng(seed)) for seed in (3, 4))
+    same, different = facts_of(picture=here), facts_of(picture=here, short_picture=other)
+    assert same.correlation.value > 0.6
+    assert different.correlation.value < SAME_SCENE_CORRELATION
+    assert different.shift_px is None
+
+
+def test_a_run_of_zeros_makes_no_other_scene():
+    short, long, _ = Planted().frames()
+    bins = short.bins.copy()
+    bins[:, 40, :] = 0
+    facts = measure_pair(replace(short, bins=bins), long)
+    assert facts.correlation.value > 0.8
+    assert facts.shift_px.value < 0.3
 
 
 def test_an_undeclared_black_leaves_the_zero_open_and_not_the_ratio():

@@ -14,7 +14,7 @@ from jaxtyping import Float64, Int64
 
 from sidcurate.align.changes import moved_fraction
 from sidcurate.align.estimates import Estimate
-from sidcurate.align.fit import BLOCK_BINS, Blocks, Line, blocks, line
+from sidcurate.align.fit import LEAST_DITHER, Blocks, Line, block_noise_dn, blocks, line
 from sidcurate.align.focus import focus_ratio
 from sidcurate.align.match import Match, match
 from sidcurate.align.motion import Motion, motion
@@ -29,8 +29,7 @@ SAME_SCENE_CORRELATION = 0.3
 _LEAST_CONTENT = 1.0
 _LEAST_SE = 3.0
 _MOST_CUT_OFF = 1e-2
-# The mean of many codes errs by up to exp(-2 (pi noise)^2) / pi code steps (Widrow 1956): 1.4 % of one at 0.4.
-_LEAST_DITHER = 0.4
+_CODE_ERROR_STEPS = math.exp(-2 * (math.pi * LEAST_DITHER) ** 2) / math.pi
 # What is left of uneven response within a bin and of light between bins, seen without any noise.
 _RATIO_MODEL_ERROR = 0.003
 
@@ -84,7 +83,7 @@ def measure_pair(short: Trace, long: Trace) -> PairFacts:
         return facts
     facts = replace(facts, **_motion_facts(moved, short.size))
     pair = blocks(short, long, moved.values)
-    fitted = line(pair, _level(short, pair))
+    fitted = line(pair, _level(short, pair), block_noise_dn(short, LEAST_DITHER * short.code_step))
     if fitted is None or fitted.gain.value <= _LEAST_SE * fitted.gain.se:
         return facts
     return replace(
@@ -113,11 +112,10 @@ def _level(short: Trace, pair: Blocks) -> Float64[np.ndarray, "4"]:
 
 def _light_facts(fitted: Line, short: Trace) -> dict[str, Any]:
     """Return ratio, zero and evenness of the light; none of them where codes, not light, make the means."""
-    site_noise = float(fitted.noise_dn.min()) * BLOCK_BINS * short.bin_sites
-    if short.zero_fraction > _MOST_CUT_OFF or site_noise < _LEAST_DITHER * short.code_step:
+    if short.zero_fraction > _MOST_CUT_OFF or not fitted.dithered:
         return {}
     light = fitted.expected_dn.mean(axis=(1, 2))
-    code_error = short.code_step / np.pi * math.exp(-2 * (np.pi * site_noise / short.code_step) ** 2)
+    code_error = _CODE_ERROR_STEPS * short.code_step
     model_error = math.hypot(_RATIO_MODEL_ERROR, code_error / max(float(light.mean()), code_error, math.ulp(0.0)))
     facts: dict[str, Any] = {"nonlinearity": fitted.bend.widened(model_error)}
     gain, gain_se = fitted.gain.value, fitted.errors[4]

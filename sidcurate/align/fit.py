@@ -28,6 +28,11 @@ _SMALLEST_DN = 1e-6
 _SINGULAR = 1e9
 _SLIGHT = 1e-3
 _BENT_SE = 3.0
+LEAST_DITHER = 0.5
+"""Noise of a site, in code steps, from which the mean of many codes is that of the light: it then errs by up to
+exp(-2 (pi noise)^2) / pi steps (Widrow 1956), 0.23 % of one."""
+
+_ROUNDING_VARIANCE = 1 / 12
 
 Corners: TypeAlias = tuple[Float64[np.ndarray, "H W"], Float64[np.ndarray, "H W"]]
 """Rows and columns of the corners of all blocks, in bins of the long frame."""
@@ -135,6 +140,7 @@ class Line:
         expected_dn: the light of each block in the short frame that the long one promises.
         left_dn: what the fit leaves of each block.
         noise_dn: standard deviation of each block from noise.
+        dithered: whether enough blocks have noise that covers the code steps; else codes, not light, make the values.
     """
 
     values: Float64[np.ndarray, "7"]
@@ -144,6 +150,7 @@ class Line:
     expected_dn: Float64[np.ndarray, "4 h w"]
     left_dn: Float64[np.ndarray, "4 h w"]
     noise_dn: Float64[np.ndarray, "4 h w"]
+    dithered: bool
 
     @property
     def gain(self) -> Estimate:
@@ -165,20 +172,22 @@ class Line:
         return Estimate(float(slope @ steepest) * per_gain, se * per_gain)
 
 
-def line(pair: Blocks, black: Float64[np.ndarray, "4"]) -> Line | None:
+def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise_dn: float = 0.0) -> Line | None:
     """Return the fit of a pair; None where its blocks cannot determine one.
 
     Args:
         pair: the blocks.
         black: DN by CFA position from which light and zeros are counted.
+        least_noise_dn: noise of a block below which codes, not light, make its mean. Such blocks, the darkest, do not
+            count where enough others are left.
     """
-    if pair.valid.sum(axis=(1, 2)).min() < _FEWEST_BLOCKS:
+    if not _are_enough(pair.valid):
         return None
     shape = pair.valid.shape
     short, long = ((plane - black[:, None, None]).reshape(-1) for plane in (pair.short, pair.long))
     valid = pair.valid.reshape(-1)
     design = _design(pair, long, bent_at=float(np.quantile(long[valid], _BRIGHT_QUANTILE)))
-    fitted = _fitted(design[:, :-1], short, long, valid)
+    fitted = _fitted(design[:, :-1], short, long, valid, least_noise_dn)
     if fitted is None:
         return None
     values, noise, weights = fitted
@@ -198,7 +207,14 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"]) -> Line | None:
         expected_dn=expected.reshape(shape),
         left_dn=(short - design[:, :-1] @ values).reshape(shape),
         noise_dn=noise.reshape(shape),
+        dithered=_are_enough(_brighter_than_quiet(long, noise, valid, least_noise_dn)),
     )
+
+
+def block_noise_dn(trace: Trace, site_noise_dn: float) -> float:
+    """Return the noise of a block whose sites have this noise each, rounding to codes added."""
+    variance = site_noise_dn**2 + _ROUNDING_VARIANCE * trace.code_step**2
+    return float(variance**0.5 / (BLOCK_BINS * trace.bin_sites))
 
 
 def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Float64[np.ndarray, "n 8"]:
@@ -213,24 +229,46 @@ def _fitted(
     short: Float64[np.ndarray, " n"],
     long: Float64[np.ndarray, " n"],
     valid: Bool[np.ndarray, " n"],
+    least_noise: float,
 ) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]] | None:
     """Return the values, the noise of each block, and its weight, after rounds of fitting and judging what is left."""
     by_light = np.flatnonzero(valid)[np.argsort(long[valid])]
     groups = np.array_split(by_light, _NOISE_GROUPS)
     noise = np.sqrt(np.maximum(long, max(float(np.median(long[valid])), 1.0)))
-    kept = np.ones_like(short)
+    kept, told = np.ones_like(short), valid
     for turn in range(_ROUNDS):
-        weights = valid * kept / noise**2
+        weights = told * kept / noise**2
         solved = _solution(*_normal(design, short, weights))
         if solved is None:
             return None
         values: Float64[np.ndarray, " k"] = solved
         left = np.abs(short - design @ values)
         noise = _noise(left, long, groups)
+        dithered = _brighter_than_quiet(long, noise, valid, least_noise)
+        told = dithered if _are_enough(dithered) else valid
         share = left / (_OUTLIER_SE * noise)
         # A first round may be far off: it is only tempered, so that no good block is lost for ever.
         kept = np.maximum(1 - share * share, 0) ** 2 if turn else 1 / np.maximum(3 * share, 1)
     return values, noise, weights
+
+
+def _brighter_than_quiet(
+    long: Float64[np.ndarray, " n"],
+    noise: Float64[np.ndarray, " n"],
+    valid: Bool[np.ndarray, " n"],
+    least_noise: float,
+) -> Bool[np.ndarray, " n"]:
+    """Return which valid blocks are brighter than all that have too little noise.
+
+    Noise grows with the light. Where codes make the means of dark blocks, the fit leaves more of them than their noise.
+    """
+    quiet = long[valid & (noise < least_noise)]
+    return np.asarray(valid & (long > quiet.max(initial=-np.inf)))
+
+
+def _are_enough(told: Bool[np.ndarray, "4 *n"]) -> bool:
+    """Tell whether each CFA position has blocks enough."""
+    return bool(told.reshape(4, -1).sum(axis=1).min() >= _FEWEST_BLOCKS)
 
 
 def _noise(
