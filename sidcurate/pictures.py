@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Complex128, Float32, Float64
 
 from sidcurate.align import trace
-from sidcurate.align.fit import BLOCK_BINS, Blocks, Line, blocks, line
+from sidcurate.align.blocks import BLOCK_BINS, Blocks, blocks
+from sidcurate.align.changes import still_line
+from sidcurate.align.fit import Line
 from sidcurate.align.trace import Trace
 from sidcurate.errors import IntegrityError
 from sidcurate.measuring import trace_path
@@ -118,7 +120,7 @@ def pictures(directory: Path, view: PairView, limits: Limits) -> Pictures:
     short, long = kept
     at_black = np.nan_to_num(short.black_dn)
     pair = blocks(short, long, _displacement(view.pair))
-    fitted = line(pair, at_black) if _laid(view.pair) else None
+    fitted = still_line(short, pair, at_black) if _laid(view.pair) else None
     return Pictures(
         fit=_fit(pair, at_black, fitted, view.pair),
         shift=_shift(short, long, view.pair, limits),

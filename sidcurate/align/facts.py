@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from sidcurate.align.changes import moved_fraction
+from sidcurate.align.blocks import Blocks, blocks
+from sidcurate.align.changes import moved_fraction, still_line
 from sidcurate.align.estimates import Estimate
-from sidcurate.align.fit import LEAST_DITHER, Blocks, Line, block_noise_dn, blocks, line
+from sidcurate.align.fit import CODE_ERROR_STEPS, Line
 from sidcurate.align.focus import focus_ratio
 from sidcurate.align.match import Match, match
 from sidcurate.align.motion import Motion, motion
@@ -29,7 +30,6 @@ SAME_SCENE_CORRELATION = 0.3
 _LEAST_CONTENT = 1.0
 _LEAST_SE = 3.0
 _MOST_CUT_OFF = 1e-2
-_CODE_ERROR_STEPS = math.exp(-2 * (math.pi * LEAST_DITHER) ** 2) / math.pi
 # What is left of uneven response within a bin and of light between bins, seen without any noise.
 _RATIO_MODEL_ERROR = 0.003
 
@@ -83,7 +83,7 @@ def measure_pair(short: Trace, long: Trace) -> PairFacts:
         return facts
     facts = replace(facts, **_motion_facts(moved, short.size))
     pair = blocks(short, long, moved.values)
-    fitted = line(pair, _level(short, pair), block_noise_dn(short, LEAST_DITHER * short.code_step))
+    fitted = still_line(short, pair, _level(short, pair))
     if fitted is None or fitted.gain.value <= _LEAST_SE * fitted.gain.se:
         return facts
     return replace(
@@ -115,7 +115,7 @@ def _light_facts(fitted: Line, short: Trace) -> dict[str, Any]:
     if short.zero_fraction > _MOST_CUT_OFF or not fitted.dithered:
         return {}
     light = fitted.expected_dn.mean(axis=(1, 2))
-    code_error = _CODE_ERROR_STEPS * short.code_step
+    code_error = CODE_ERROR_STEPS * short.code_step
     model_error = math.hypot(_RATIO_MODEL_ERROR, code_error / max(float(light.mean()), code_error, math.ulp(0.0)))
     facts: dict[str, Any] = {"nonlinearity": fitted.bend.widened(model_error)}
     gain, gain_se = fitted.gain.value, fitted.errors[4]

@@ -5,17 +5,16 @@ frame. Its standard errors are those of a jackknife over lines of blocks, by row
 noise move whole lines together.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
+from sidcurate.align.blocks import BLOCK_BINS, Blocks
 from sidcurate.align.estimates import Estimate
 from sidcurate.align.trace import Trace
-
-BLOCK_BINS = 4
-"""Side of a block, in bins."""
 
 _FEWEST_BLOCKS = 60
 _ROUNDS = 4
@@ -26,104 +25,17 @@ _NOISE_GROUPS = 8
 _BRIGHT_QUANTILE = 0.9
 _SMALLEST_DN = 1e-6
 _SINGULAR = 1e9
-_SLIGHT = 1e-3
 _BENT_SE = 3.0
-LEAST_DITHER = 0.5
-"""Noise of a site, in code steps, from which the mean of many codes is that of the light: it then errs by up to
-exp(-2 (pi noise)^2) / pi steps (Widrow 1956), 0.23 % of one."""
+# Noise of a site, in code steps, from which the mean of many codes is that of the light.
+_LEAST_DITHER = 0.5
+CODE_ERROR_STEPS = math.exp(-2 * (math.pi * _LEAST_DITHER) ** 2) / math.pi
+"""Largest error, in code steps, of the mean of many codes under such noise (Widrow 1956)."""
 
+_SURROUNDING_BLOCKS = 1
+_DIFFERENT_SE = 3.0
 _ROUNDING_VARIANCE = 1 / 12
 
-Corners: TypeAlias = tuple[Float64[np.ndarray, "H W"], Float64[np.ndarray, "H W"]]
-"""Rows and columns of the corners of all blocks, in bins of the long frame."""
-
 NormalEquations: TypeAlias = tuple[Float64[np.ndarray, "*l k k"], Float64[np.ndarray, "*l k"]]
-
-
-@dataclass(frozen=True)
-class Blocks:
-    """Blocks of both frames by CFA position, the long one displaced onto the short; black is left in.
-
-    Attributes:
-        short: block means of the short frame, in DN.
-        long: block means of the long frame at the same place of the picture, in DN.
-        valid: in view in both frames, nothing clipped.
-        y: place of the block, -1 at the top to 1 at the bottom.
-        x: place of the block, -1 at the left to 1 at the right.
-    """
-
-    short: Float32[np.ndarray, "4 h w"]
-    long: Float64[np.ndarray, "4 h w"]
-    valid: Bool[np.ndarray, "4 h w"]
-    y: Float64[np.ndarray, "h 1"]
-    x: Float64[np.ndarray, "1 w"]
-
-
-def blocks(short: Trace, long: Trace, displacement: Float64[np.ndarray, "3"]) -> Blocks:
-    """Return the blocks of a pair; `displacement` is that of the long picture: down, right (px), clockwise (radian)."""
-    shape = tuple(length // BLOCK_BINS for length in short.bins.shape[1:])
-    corners = _displaced_corners(short, shape, displacement)
-    long_clipped = long.clipped_bins
-    clipped = _area_sums(long_clipped, corners) > _SLIGHT if long_clipped.any() else np.zeros((4, *shape), bool)
-    return Blocks(
-        short=_block_means(short.bins_dn, shape),
-        long=_area_sums(long.bins_dn, corners) / BLOCK_BINS**2,
-        valid=_in_view(corners, long.bins.shape[1:]) & ~clipped & (_block_means(short.clipped_bins, shape) == 0),
-        y=np.linspace(-1, 1, 2 * shape[0] + 1)[1::2, None],
-        x=np.linspace(-1, 1, 2 * shape[1] + 1)[None, 1::2],
-    )
-
-
-def _in_view(corners: Corners, size: tuple[int, ...]) -> Bool[np.ndarray, "a b"]:
-    """Return which displaced blocks lie wholly in the long frame."""
-    inside = np.ones(corners[0].shape, bool)
-    for along, length in zip(corners, size, strict=True):
-        inside &= (along >= 0) & (along <= length)
-    return inside[1:, 1:] & inside[:-1, 1:] & inside[1:, :-1] & inside[:-1, :-1]
-
-
-def _block_means(planes: np.ndarray, shape: tuple[int, ...]) -> Float32[np.ndarray, "4 h w"]:
-    tall, wide = shape
-    whole = planes[:, : tall * BLOCK_BINS, : wide * BLOCK_BINS]
-    return np.asarray(whole.reshape(-1, tall, BLOCK_BINS, wide, BLOCK_BINS).mean(axis=(2, 4), dtype=np.float32))
-
-
-def _displaced_corners(trace: Trace, shape: tuple[int, ...], displacement: Float64[np.ndarray, "3"]) -> Corners:
-    """Return where the corners of the short frame's blocks lie in the long frame, in bins."""
-    y, x = (np.arange(length + 1) * float(BLOCK_BINS) for length in shape)
-    pitch, (center_y, center_x) = 2.0 * trace.bin_sites, trace.size / 2
-    down, right, turn = displacement
-    rows = y[:, None] + (down + turn * (x[None] * pitch - center_x)) / pitch
-    columns = x[None] + (right - turn * (y[:, None] * pitch - center_y)) / pitch
-    return rows, columns
-
-
-def _area_sums(
-    planes: Float32[np.ndarray, "n h w"] | Bool[np.ndarray, "n h w"], corners: Corners
-) -> Float64[np.ndarray, "n a b"]:
-    """Return sums of planes over displaced blocks, parts of a bin by area, outside the frame nothing.
-
-    The running sum of a plane, interpolated at the corners of a block, is exact for bins of constant light.
-    """
-    table = np.zeros((len(planes), planes.shape[1] + 1, planes.shape[2] + 1))
-    inner = table[:, 1:, 1:]
-    np.cumsum(planes, axis=2, out=inner)
-    np.cumsum(inner, axis=1, out=inner)
-    (top, part_y), (left, part_x) = (
-        _whole_and_part(np.clip(along, 0, length), length)
-        for along, length in zip(corners, planes.shape[1:], strict=True)
-    )
-    upper = table[:, top, left] * (1 - part_x) + table[:, top, left + 1] * part_x
-    lower = table[:, top + 1, left] * (1 - part_x) + table[:, top + 1, left + 1] * part_x
-    at = upper * (1 - part_y) + lower * part_y
-    return np.asarray(at[:, 1:, 1:] - at[:, :-1, 1:] - at[:, 1:, :-1] + at[:, :-1, :-1])
-
-
-def _whole_and_part(
-    place: Float64[np.ndarray, "H W"], length: int
-) -> tuple[Int64[np.ndarray, "H W"], Float64[np.ndarray, "H W"]]:
-    whole = np.minimum(place.astype(np.int64), length - 1)
-    return whole, place - whole
 
 
 @dataclass(frozen=True)
@@ -140,6 +52,7 @@ class Line:
         expected_dn: the light of each block in the short frame that the long one promises.
         left_dn: what the fit leaves of each block.
         noise_dn: standard deviation of each block from noise.
+        used: which blocks counted.
         dithered: whether enough blocks have noise that covers the code steps; else codes, not light, make the values.
     """
 
@@ -150,6 +63,7 @@ class Line:
     expected_dn: Float64[np.ndarray, "4 h w"]
     left_dn: Float64[np.ndarray, "4 h w"]
     noise_dn: Float64[np.ndarray, "4 h w"]
+    used: Bool[np.ndarray, "4 h w"]
     dithered: bool
 
     @property
@@ -172,13 +86,13 @@ class Line:
         return Estimate(float(slope @ steepest) * per_gain, se * per_gain)
 
 
-def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise_dn: float = 0.0) -> Line | None:
+def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> Line | None:
     """Return the fit of a pair; None where its blocks cannot determine one.
 
     Args:
         pair: the blocks.
         black: DN by CFA position from which light and zeros are counted.
-        least_noise_dn: noise of a block below which codes, not light, make its mean. Such blocks, the darkest, do not
+        least_noise: noise of a block below which codes, not light, make its mean. Such blocks, the darkest, do not
             count where enough others are left.
     """
     if not _are_enough(pair.valid):
@@ -186,16 +100,19 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise_dn: float = 
     shape = pair.valid.shape
     short, long = ((plane - black[:, None, None]).reshape(-1) for plane in (pair.short, pair.long))
     valid = pair.valid.reshape(-1)
-    design = _design(pair, long, bent_at=float(np.quantile(long[valid], _BRIGHT_QUANTILE)))
-    fitted = _fitted(design[:, :-1], short, long, valid, least_noise_dn)
+    bent_at = float(np.quantile(long[valid], _BRIGHT_QUANTILE))
+    design, around = (_design(pair, light, bent_at) for light in (long, _surroundings(long.reshape(shape), pair.valid)))
+    fitted = _fitted(design[:, :-1], around[:, :-1], short, long, valid, least_noise)
     if fitted is None:
         return None
-    values, noise, weights = fitted
-    lines = [_normal(*(_in_lines(array, shape, axis) for array in (design, short, weights))) for axis in (1, 2)]
-    covariance, bent_covariance = (_jackknife(lines, columns) for columns in (7, 8))
-    bent = _solution(*(side.sum(axis=0) for side in lines[0]))
-    if bent is None:
+    noise, weights = fitted
+    plain, careful = (_lines(design, instrument, short, weights, shape) for instrument in (design, around))
+    lines = careful if _differ(plain, careful) else plain
+    straight, bent = (_solved(lines[0], columns) for columns in (7, 8))
+    if straight is None or bent is None:
         return None
+    values: Float64[np.ndarray, " k"] = straight
+    covariance, bent_covariance = (_jackknife(lines, columns) for columns in (7, 8))
     bend = Estimate(float(bent[-1] / values[4]), float(bent_covariance[-1, -1] ** 0.5 / abs(values[4])))
     bent_by = (bent[:-1] - values) * (abs(bend.value) > _BENT_SE * bend.se)
     expected = design[:, 4:-1] @ values[4:]
@@ -207,14 +124,14 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise_dn: float = 
         expected_dn=expected.reshape(shape),
         left_dn=(short - design[:, :-1] @ values).reshape(shape),
         noise_dn=noise.reshape(shape),
-        dithered=_are_enough(_brighter_than_quiet(long, noise, valid, least_noise_dn)),
+        used=weights.reshape(shape) > 0,
+        dithered=_are_enough(_brighter_than_quiet(long, noise, valid, least_noise)),
     )
 
 
-def block_noise_dn(trace: Trace, site_noise_dn: float) -> float:
-    """Return the noise of a block whose sites have this noise each, rounding to codes added."""
-    variance = site_noise_dn**2 + _ROUNDING_VARIANCE * trace.code_step**2
-    return float(variance**0.5 / (BLOCK_BINS * trace.bin_sites))
+def least_noise_dn(trace: Trace) -> float:
+    """Return the noise of a block, rounding to codes included, below which codes and not light make its mean."""
+    return float(trace.code_step * (_LEAST_DITHER**2 + _ROUNDING_VARIANCE) ** 0.5 / (BLOCK_BINS * trace.bin_sites))
 
 
 def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Float64[np.ndarray, "n 8"]:
@@ -224,21 +141,35 @@ def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Fl
     return np.column_stack([zeros, long, long * y, long * x, long * long / bent_at])
 
 
+def _surroundings(long: Float64[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"]) -> Float64[np.ndarray, " n"]:
+    """Return the light around each block, itself included: the mean of the valid ones."""
+    sums, counts = (np.stack([pooled(plane) for plane in planes]) for planes in (long * valid, valid))
+    return np.asarray(sums / np.maximum(counts, 1)).reshape(-1)
+
+
+def pooled(plane: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:
+    """Return the sums over each block and its neighbors; beyond the edges nothing."""
+    padded = np.pad(plane.astype(np.float64), _SURROUNDING_BLOCKS)
+    side = 2 * _SURROUNDING_BLOCKS + 1
+    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, (side, side)).sum(axis=(2, 3)))
+
+
 def _fitted(
     design: Float64[np.ndarray, "n k"],
+    around: Float64[np.ndarray, "n k"],
     short: Float64[np.ndarray, " n"],
     long: Float64[np.ndarray, " n"],
     valid: Bool[np.ndarray, " n"],
     least_noise: float,
-) -> tuple[Float64[np.ndarray, " k"], Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]] | None:
-    """Return the values, the noise of each block, and its weight, after rounds of fitting and judging what is left."""
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]] | None:
+    """Return the noise of each block, and its weight, after rounds of fitting and judging what is left."""
     by_light = np.flatnonzero(valid)[np.argsort(long[valid])]
     groups = np.array_split(by_light, _NOISE_GROUPS)
     noise = np.sqrt(np.maximum(long, max(float(np.median(long[valid])), 1.0)))
     kept, told = np.ones_like(short), valid
     for turn in range(_ROUNDS):
         weights = told * kept / noise**2
-        solved = _solution(*_normal(design, short, weights))
+        solved = _solution(*_normal(design, around, short, weights))
         if solved is None:
             return None
         values: Float64[np.ndarray, " k"] = solved
@@ -249,7 +180,7 @@ def _fitted(
         share = left / (_OUTLIER_SE * noise)
         # A first round may be far off: it is only tempered, so that no good block is lost for ever.
         kept = np.maximum(1 - share * share, 0) ** 2 if turn else 1 / np.maximum(3 * share, 1)
-    return values, noise, weights
+    return noise, weights
 
 
 def _brighter_than_quiet(
@@ -280,17 +211,52 @@ def _noise(
     return np.asarray(np.maximum(np.interp(long, level, typical), _SMALLEST_DN))
 
 
+def _lines(
+    design: Float64[np.ndarray, "n k"],
+    around: Float64[np.ndarray, "n k"],
+    short: Float64[np.ndarray, " n"],
+    weights: Float64[np.ndarray, " n"],
+    shape: tuple[int, ...],
+) -> list[NormalEquations]:
+    """Return the normal equations of each row of blocks, and of each column of blocks."""
+    return [_normal(*(_in_lines(array, shape, axis) for array in (design, around, short, weights))) for axis in (1, 2)]
+
+
+def _differ(plain: list[NormalEquations], careful: list[NormalEquations]) -> bool:
+    """Tell whether the gains of two fits differ by more than chance (Hausman 1978).
+
+    Where they do not, the blocks' own light is no less true than that around them, and the plain fit errs less.
+    """
+    gains = [[_left_out(m[:, :7, :7], right[:, :7])[:, 4] for m, right in lines] for lines in (plain, careful)]
+    changes = [there - here for here, there in zip(*gains, strict=True)]
+    se = max(float((len(change) - 1) * change.var()) ** 0.5 for change in changes)
+    return bool(abs(changes[0].mean()) > _DIFFERENT_SE * se)
+
+
 def _normal(
-    design: Float64[np.ndarray, "*l n k"], short: Float64[np.ndarray, "*l n"], weights: Float64[np.ndarray, "*l n"]
+    design: Float64[np.ndarray, "*l n k"],
+    around: Float64[np.ndarray, "*l n k"],
+    short: Float64[np.ndarray, "*l n"],
+    weights: Float64[np.ndarray, "*l n"],
 ) -> NormalEquations:
-    """Return the normal equations, of one set of blocks or of many."""
-    scaled = (design * weights[..., None]).swapaxes(-1, -2)
+    """Return the normal equations, of one set of blocks or of many: nothing left may follow the light around.
+
+    The light of a block itself is uncertain where light crosses its edges: by a part of a bin that a shift leaves, or
+    by a focus that differs. Such an error of the regressor would flatten the line; its surroundings, as an instrument
+    (Reiersol 1941), keep what is lost to a neighbor.
+    """
+    scaled = (around * weights[..., None]).swapaxes(-1, -2)
     return scaled @ design, (scaled @ short[..., None])[..., 0]
+
+
+def _solved(lines: NormalEquations, columns: int) -> Float64[np.ndarray, " k"] | None:
+    matrix, right = (side.sum(axis=0) for side in lines)
+    return _solution(matrix[:columns, :columns], right[:columns])
 
 
 def _solution(matrix: Float64[np.ndarray, "k k"], right: Float64[np.ndarray, " k"]) -> Float64[np.ndarray, " k"] | None:
     """Return what solves normal equations; None where the blocks do not determine every value."""
-    scale = np.sqrt(np.diag(matrix))
+    scale = np.sqrt(np.abs(np.diag(matrix)))
     if not scale.all() or np.linalg.cond(matrix / np.outer(scale, scale)) > _SINGULAR:
         return None
     return np.asarray(np.linalg.solve(matrix, right))
@@ -303,7 +269,7 @@ def _jackknife(lines: list[NormalEquations], columns: int) -> Float64[np.ndarray
         lines: normal equations of each row of blocks, and of each column of blocks.
         columns: how many columns of the design count.
     """
-    by_rows, by_columns = (_left_out(m[:, :columns, :columns], right[:, :columns]) for m, right in lines)
+    by_rows, by_columns = (_spread(_left_out(m[:, :columns, :columns], right[:, :columns])) for m, right in lines)
     if not (np.isfinite(by_rows) & np.isfinite(by_columns)).all():
         return np.full(by_rows.shape, np.inf)
     variances = np.maximum(np.stack([np.diag(by_rows), np.diag(by_columns)]), np.finfo(float).tiny)
@@ -311,12 +277,18 @@ def _jackknife(lines: list[NormalEquations], columns: int) -> Float64[np.ndarray
     return np.asarray(by_rows * larger[:, None] * larger)
 
 
-def _left_out(matrices: Float64[np.ndarray, "l k k"], rights: Float64[np.ndarray, "l k"]) -> Float64[np.ndarray, "k k"]:
+def _left_out(matrices: Float64[np.ndarray, "l k k"], rights: Float64[np.ndarray, "l k"]) -> Float64[np.ndarray, "l k"]:
+    """Return the values without one line at a time."""
     try:
-        without = np.linalg.solve(matrices.sum(axis=0) - matrices, (rights.sum(axis=0) - rights)[..., None])[..., 0]
+        return np.asarray(
+            np.linalg.solve(matrices.sum(axis=0) - matrices, (rights.sum(axis=0) - rights)[..., None])[..., 0]
+        )
     except np.linalg.LinAlgError:
         # A line that alone determines a value leaves nothing to tell its error from.
-        return np.full(matrices.shape[1:], np.inf)
+        return np.full(rights.shape, np.nan)
+
+
+def _spread(without: Float64[np.ndarray, "l k"]) -> Float64[np.ndarray, "k k"]:
     spread = without - without.mean(axis=0)
     return np.asarray((len(without) - 1) / len(without) * spread.T @ spread)
 
