@@ -58,6 +58,13 @@ class Record(BaseModel):
     device: str = described("Slug of the camera that the manifest is about.", pattern=SLUG)
 
 
+LEAST_SIGNAL = 6.0
+"""Signal of a pair below which its frames are not laid on each other: chance gives less at the best of all places."""
+
+SAME_SCENE_CORRELATION = 0.3
+"""Correlation of a pair below which its frames are not measured as one scene; two scenes are below 0.1."""
+
+
 class Capture(Record):
     """One raw file: what its header says, what its pixels say, and where each fact comes from."""
 
@@ -184,7 +191,10 @@ class Pair(Record):
     signal: float | None = described(
         "How far the short's likeness to the long lies above noise.", "standard error", default=None
     )
-    correlation: float | None = described("Correlation of what both frames show, noise removed.", default=None)
+    correlation: float | None = described(
+        "Mean cosine of the phases by which the waves of both pictures differ, of those clear of the noise.",
+        default=None,
+    )
     correlation_se: float | None = described("Standard error of the correlation.", default=None, ge=0)
     shift_y_px: float | None = described("Shift of the long frame down, on the mosaic grid.", "px", default=None)
     shift_x_px: float | None = described("Shift of the long frame to the right.", "px", default=None)

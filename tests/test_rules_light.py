@@ -257,3 +257,9 @@ def test_a_clipped_long_frame_is_a_warning_that_names_the_channel(long, words):
 
 def test_a_long_frame_clipped_at_the_limit_passes():
     assert fired(judge_pair("PAIR231", long={"clipped_by_cfa": (0.05,) * 4})) == []
+
+
+def test_a_correlation_that_may_be_of_one_scene_or_of_two_is_not_judged():
+    judgement = judge_pixels(correlation=0.25, correlation_se=0.03)
+    assert fired(judgement) == []
+    assert "PAIR223" in judgement.skipped

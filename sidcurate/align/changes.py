@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from sidcurate.align.blocks import Blocks
+from sidcurate.align.blocks import BLOCK_BINS, Blocks
 from sidcurate.align.estimates import Estimate
 from sidcurate.align.fit import Line, least_noise_dn, line, pooled
 from sidcurate.align.trace import Trace
@@ -18,11 +18,11 @@ _TOLD_SHARE = 0.25
 _FEWEST_TOLD = 0.2
 _SD_OF_MEDIAN = 1.4826
 _HOT_SE, _USUAL_SE = 5.0, 3.0
-# Neighbors are judged together, so the edge of what changed is known to about a quarter of a block.
-_EDGE_BLOCKS = 0.25
-# A fit bears a few changed blocks, and needs two refits to be rid of a third of the frame.
+# Neighbors are judged together, so the edge of what changed is known to a quarter of a block either way.
+_EDGE_BLOCKS = 0.25 / 3**0.5
+# A fit bears a few changed blocks, and needs a few refits to be rid of a third of the frame.
 _LEAST_MOVED = 0.005
-_MOST_REFITS = 2
+_MOST_REFITS = 8
 # Standard deviation of what is as likely anywhere between 0 and 1.
 _SD_OF_UNKNOWN = 12**-0.5
 
@@ -45,7 +45,7 @@ def still_line(short: Trace, pair: Blocks, level: Float64[np.ndarray, "4"]) -> L
         pair: blocks of both frames.
         level: DN by CFA position from which light and zeros are counted.
     """
-    least_noise, still = least_noise_dn(short), pair
+    least_noise, still = least_noise_dn(short, of_sites=(BLOCK_BINS * short.bin_sites) ** 2), pair
     fitted = line(pair, level, least_noise)
     for _ in range(_MOST_REFITS):
         moved = None if fitted is None else changed(fitted, still.valid)

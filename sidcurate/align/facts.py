@@ -16,20 +16,21 @@ from sidcurate.align.blocks import Blocks, blocks
 from sidcurate.align.changes import moved_fraction, still_line
 from sidcurate.align.estimates import Estimate
 from sidcurate.align.fit import CODE_ERROR_STEPS, Line
-from sidcurate.align.focus import focus_ratio
+from sidcurate.align.focus import blur_px, focus_ratio
 from sidcurate.align.match import Match, match
 from sidcurate.align.motion import Motion, motion
 from sidcurate.align.trace import Trace
-
-LEAST_SIGNAL = 6.0
-"""Signal below this is what chance gives at the best of all places of the correlation."""
-
-SAME_SCENE_CORRELATION = 0.3
-"""Two frames of one scene correlate near 1 even when moved or out of focus, two scenes below 0.1."""
+from sidcurate.schemas import LEAST_SIGNAL, SAME_SCENE_CORRELATION
 
 _LEAST_CONTENT = 1.0
 _LEAST_SE = 3.0
 _MOST_CUT_OFF = 1e-2
+# One frame is then so soft that its light crosses more than the neighbors of a block.
+_MOST_BLUR_PX = 4.5
+# A blur is not symmetric: it may move the picture by a part of its width.
+_BLUR_MOVES = 0.1
+# Where all light lies in one spot whose sharpness cannot be told, neither can the light of one frame from the other's.
+_LEAST_SPREAD = 0.5
 # What is left of uneven response within a bin and of light between bins, seen without any noise.
 _RATIO_MODEL_ERROR = 0.003
 
@@ -40,7 +41,7 @@ class PairFacts:
 
     Attributes:
         signal: how far the short frame's likeness to the long one is above noise, in standard errors.
-        correlation: of what both frames show, noise removed: 1 for one scene, near 0 for two.
+        correlation: mean cosine of the phases by which their waves differ: 1 for one scene, near 0 for two.
         shift_y_px: how far the long frame's picture lies below the short's, px of the mosaic, at the center.
         shift_x_px: how far it lies to the right.
         rotation_deg: how far it is turned clockwise.
@@ -86,12 +87,17 @@ def measure_pair(short: Trace, long: Trace) -> PairFacts:
     fitted = still_line(short, pair, _level(short, pair))
     if fitted is None or fitted.gain.value <= _LEAST_SE * fitted.gain.se:
         return facts
-    return replace(
-        facts,
-        moved_fraction=moved_fraction(fitted, pair.valid),
-        focus_ratio=focus_ratio(short, long, moved, fitted.gain.value),
-        **_light_facts(fitted, short),
-    )
+    if short.zero_fraction > _MOST_CUT_OFF or not fitted.dithered:
+        # Codes, not light, make the means and the detail; what changed still shows.
+        return replace(facts, moved_fraction=moved_fraction(fitted, pair.valid))
+    focus = focus_ratio(short, long, moved, fitted)
+    facts, light = replace(facts, focus_ratio=focus), _light_facts(fitted, short)
+    if focus is not None and blur_px(focus) > _MOST_BLUR_PX:
+        moved = moved.widened(_BLUR_MOVES * blur_px(focus))
+        return replace(facts, nonlinearity=light["nonlinearity"], **_motion_facts(moved, short.size))
+    if focus is None and fitted.light_spread < _LEAST_SPREAD:
+        return facts
+    return replace(facts, moved_fraction=moved_fraction(fitted, pair.valid), **light)
 
 
 def _comparable(found: Match) -> bool:
@@ -111,9 +117,7 @@ def _level(short: Trace, pair: Blocks) -> Float64[np.ndarray, "4"]:
 
 
 def _light_facts(fitted: Line, short: Trace) -> dict[str, Any]:
-    """Return ratio, zero and evenness of the light; none of them where codes, not light, make the means."""
-    if short.zero_fraction > _MOST_CUT_OFF or not fitted.dithered:
-        return {}
+    """Return ratio, zero and evenness of the light."""
     light = fitted.expected_dn.mean(axis=(1, 2))
     code_error = CODE_ERROR_STEPS * short.code_step
     model_error = math.hypot(_RATIO_MODEL_ERROR, code_error / max(float(light.mean()), code_error, math.ulp(0.0)))

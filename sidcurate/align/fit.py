@@ -12,12 +12,13 @@ from typing import TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from sidcurate.align.blocks import BLOCK_BINS, Blocks
+from sidcurate.align.blocks import Blocks
 from sidcurate.align.estimates import Estimate
 from sidcurate.align.trace import Trace
 
 _FEWEST_BLOCKS = 60
-_ROUNDS = 4
+_ROUNDS, _FLAT_ROUNDS = 6, 3
+_FLAT_COLUMNS = 5
 # Tukey's constant: 95 % efficient on Gaussian noise.
 _OUTLIER_SE = 4.685
 _SD_OF_MEDIAN = 1.4826
@@ -52,6 +53,8 @@ class Line:
         expected_dn: the light of each block in the short frame that the long one promises.
         left_dn: what the fit leaves of each block.
         noise_dn: standard deviation of each block from noise.
+        light_spread: how far from its middle the light lies that tells the gain, root mean square along the axis where
+            that is less, over that of an evenly lit frame.
         used: which blocks counted.
         dithered: whether enough blocks have noise that covers the code steps; else codes, not light, make the values.
     """
@@ -63,6 +66,7 @@ class Line:
     expected_dn: Float64[np.ndarray, "4 h w"]
     left_dn: Float64[np.ndarray, "4 h w"]
     noise_dn: Float64[np.ndarray, "4 h w"]
+    light_spread: float
     used: Bool[np.ndarray, "4 h w"]
     dithered: bool
 
@@ -124,14 +128,24 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> L
         expected_dn=expected.reshape(shape),
         left_dn=(short - design[:, :-1] @ values).reshape(shape),
         noise_dn=noise.reshape(shape),
+        light_spread=_light_spread(pair, long, weights),
         used=weights.reshape(shape) > 0,
         dithered=_are_enough(_brighter_than_quiet(long, noise, valid, least_noise)),
     )
 
 
-def least_noise_dn(trace: Trace) -> float:
-    """Return the noise of a block, rounding to codes included, below which codes and not light make its mean."""
-    return float(trace.code_step * (_LEAST_DITHER**2 + _ROUNDING_VARIANCE) ** 0.5 / (BLOCK_BINS * trace.bin_sites))
+def _light_spread(pair: Blocks, long: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:
+    told = (weights * long**2).reshape(pair.valid.shape)
+    spreads = []
+    for along in (pair.y, pair.x):
+        middle = float((told * along).sum() / told.sum())
+        spreads.append(math.sqrt(float((told * (along - middle) ** 2).sum() / told.sum() / (along**2).mean())))
+    return min(spreads)
+
+
+def least_noise_dn(trace: Trace, of_sites: int) -> float:
+    """Return the noise of a mean of sites, rounding to codes included, below which codes and not light make it."""
+    return float(trace.code_step * ((_LEAST_DITHER**2 + _ROUNDING_VARIANCE) / of_sites) ** 0.5)
 
 
 def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Float64[np.ndarray, "n 8"]:
@@ -169,11 +183,13 @@ def _fitted(
     kept, told = np.ones_like(short), valid
     for turn in range(_ROUNDS):
         weights = told * kept / noise**2
-        solved = _solution(*_normal(design, around, short, weights))
+        # A gain that may slope from the start would follow what moved at one side.
+        columns = _FLAT_COLUMNS if turn < _FLAT_ROUNDS else design.shape[1]
+        solved = _solution(*_normal(design[:, :columns], around[:, :columns], short, weights))
         if solved is None:
             return None
         values: Float64[np.ndarray, " k"] = solved
-        left = np.abs(short - design @ values)
+        left = np.abs(short - design[:, :columns] @ values)
         noise = _noise(left, long, groups)
         dithered = _brighter_than_quiet(long, noise, valid, least_noise)
         told = dithered if _are_enough(dithered) else valid

@@ -1,36 +1,57 @@
-"""Whether two aligned frames are equally sharp: the transfer from the long frame's fine detail to the short's."""
+"""Whether two aligned frames are equally sharp: the transfer of fine detail from one to the other, both ways."""
+
+import math
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from sidcurate.align.blocks import BLOCK_BINS
 from sidcurate.align.estimates import Estimate, jackknifed_ratio
+from sidcurate.align.fit import Line
 from sidcurate.align.motion import Motion
 from sidcurate.align.trace import Trace
 
 # Cycles a 2x2 cell: coarser detail survives a defocus, finer detail is lost in the noise of the short frame.
 _BAND = (0.06, 0.12)
+# Cycles across a crop that row noise, widened by the window, stays below.
+_STEEPEST = 2.0
 _SMALLEST_SIDE = 32
 # What is finer than the band counts as noise by its even and odd columns, seen without any noise.
 _MODEL_ERROR = 0.02
+# Where one part of the frame has most of the detail, the others say nothing of its error.
+_LARGEST_PART = 0.5
+# Neither frame can hold more of the other's detail than the other has, but for the error of the gain.
+_MOST_OF_ANOTHER = 1.2
+# An error of more cannot tell a defocus that halves the fine detail from none.
+_MOST_OPEN = 0.2
+_CONFIDENT_SE = 3.0
+# The short frame has the more noise: it is divided by only where it clearly has the more detail.
+_SHARPER_SE = 2.0
+_LEAST_DETAIL = 1e-3
+# So many crops tell an error.
+_FEWEST_CROPS = 4
+_USED_SHARE = 0.7
 # Nine medians are six standard deviations.
 _OUTLIER_MEDIANS = 9
 
 
-def focus_ratio(short: Trace, long: Trace, motion: Motion, gain: float) -> Estimate | None:
-    """Return Re(S L*) / |L|^2 over the gain, in the band of fine detail: 1 where both are equally sharp.
+def focus_ratio(short: Trace, long: Trace, motion: Motion, fitted: Line) -> Estimate | None:
+    """Return the fine detail of the short frame over that of the long one: 1 where both are equally sharp.
 
-    Above 1 the long frame is the softer one, below 1 the short. Noise of either frame averages out.
+    Re(S L*) / |L|^2 over the gain is how much of the long frame's detail the short one has, Re(S L*) / |S|^2 times the
+    gain the reverse. The softer frame of the two has little detail to divide by, so the sharper one is divided by.
+    Noise of either frame averages out.
 
     Args:
         short: trace of the short frame.
         long: trace of the long frame.
         motion: displacement of the long frame's picture.
-        gain: short DN per long DN.
+        fitted: the light of the pair.
 
     Returns:
-        The ratio; None where the frames overlap too little.
+        The ratio; None where the frames overlap too little, or show too little fine detail to tell.
     """
-    side = short.crops.shape[1]
+    gain, side = fitted.gain.value, short.crops.shape[1]
     cells = motion.at(long.crop_starts * 2 + side, long.size) / 2
     whole = np.rint(cells).astype(np.int64)
     margin = np.abs(whole).max(axis=0)
@@ -39,9 +60,59 @@ def focus_ratio(short: Trace, long: Trace, motion: Motion, gain: float) -> Estim
     here = _windows(short, np.broadcast_to(margin, whole.shape), side - 2 * margin)
     there = _windows(long, margin + whole, side - 2 * margin)
     telling = _without_outliers(here, there, gain, long.cut_quantile)
-    crossed, fine = _powers(_around_mean(here, telling), _around_mean(there, telling), cells - whole)
-    ratio = jackknifed_ratio(crossed, gain * fine)
-    return ratio and ratio.widened(_MODEL_ERROR)
+    told = _crops_used(short, fitted)
+    if told.sum() < _FEWEST_CROPS:
+        return None
+    here, there, telling, ahead = here[told], there[told], telling[told], (cells - whole)[told]
+    return _compared(*_powers(_around_mean(here, telling), _around_mean(there, telling), ahead), gain)
+
+
+def _crops_used(short: Trace, fitted: Line) -> Bool[np.ndarray, " n"]:
+    """Return which crops lie where the fit could use most blocks: no change, nothing clipped, more than codes."""
+    used = np.asarray(fitted.used.any(axis=0))
+    cells_a_block = BLOCK_BINS * short.bin_sites
+    side = -(-short.crops.shape[1] // cells_a_block)
+    parts = (used[y : y + side, x : x + side] for y, x in short.crop_starts // cells_a_block)
+    return np.array([bool(part.size and part.mean() > _USED_SHARE) for part in parts])
+
+
+def _compared(
+    shared: Float64[np.ndarray, " n"],
+    fine: Float64[np.ndarray, " n"],
+    fine_short: Float64[np.ndarray, " n"],
+    gain: float,
+) -> Estimate | None:
+    """Return the ratio of fine detail from the powers of each crop: shared, the long frame's, the short frame's."""
+    of_long, of_short = jackknifed_ratio(shared, gain * fine), jackknifed_ratio(gain * shared, fine_short)
+    if of_long and of_short and min(of_long.value, of_short.value) > _MOST_OF_ANOTHER:
+        return None
+    more = fine_short - gain**2 * fine
+    short_is_sharper = more.sum() > _SHARPER_SE * (more.size * more.var()) ** 0.5
+    ratio = (of_short and _inverse(of_short)) if short_is_sharper else of_long
+    sharper = fine_short if short_is_sharper else fine
+    if ratio is None or sharper.max() > _LARGEST_PART * sharper.sum():
+        return None
+    ratio = ratio.widened(_MODEL_ERROR)
+    return None if _is_open(ratio) else ratio._replace(value=max(ratio.value, 0.0))
+
+
+def _inverse(estimate: Estimate) -> Estimate:
+    """Return one over an estimate; its error is that of the lower end, and 0 is taken to be one error above 0."""
+    value = max(estimate.value, estimate.se)
+    lowest = 1 / (value + _CONFIDENT_SE * estimate.se)
+    return Estimate(1 / value, (1 / value - lowest) / _CONFIDENT_SE)
+
+
+def _is_open(ratio: Estimate) -> bool:
+    """Tell whether the ratio may be 1, and may as well be far from it."""
+    return abs(ratio.value - 1) < _CONFIDENT_SE * ratio.se and ratio.se > _MOST_OPEN * ratio.value
+
+
+def blur_px(ratio: Estimate) -> float:
+    """Return the Gaussian blur of the softer frame, px of the mosaic, that makes a ratio of fine detail."""
+    cycles_a_px = sum(_BAND) / 2 / 2
+    apart = abs(math.log(max(ratio.value, _LEAST_DETAIL)))
+    return math.sqrt(apart / 2) / (math.pi * cycles_a_px)
 
 
 def _windows(
@@ -74,20 +145,24 @@ def _around_mean(
 
 def _powers(
     here: Float32[np.ndarray, "n h w"], there: Float32[np.ndarray, "n h w"], ahead: Float64[np.ndarray, "n 2"]
-) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
-    """Return, in the band of fine detail, the power that both frames share, and the long frame's own, by crop.
+) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+    """Return, in the band of fine detail, the power that both frames share, the long frame's and the short's, by crop.
 
-    The long frame's even and odd columns show the same detail with noises of their own: what they share is detail.
+    Even and odd columns of a frame show the same detail with noises of their own: what they share is detail. Only row
+    noise is in both, in waves that run straight down, which are left out.
     `ahead` is how far the long frame's window still has to move, by a part of a cell.
     """
     tall, wide = here.shape[1], here.shape[2] // 2 * 2
     hann = np.multiply.outer(*(np.hanning(length + 2)[1:-1].astype(np.float32) for length in (tall, wide)))
     frequencies = np.stack(np.meshgrid(np.fft.fftfreq(tall), np.fft.rfftfreq(wide // 2) / 2, indexing="ij"))
     radius = np.hypot(*frequencies)
-    band = (radius >= _BAND[0]) & (radius <= _BAND[1])
+    band = (radius >= _BAND[0]) & (radius <= _BAND[1]) & (frequencies[1] > _STEEPEST / wide)
     halves = (plane[:, :, first:wide:2] * hann[:, first::2] for plane in (here, there) for first in (0, 1))
     short, short_odd, long, long_odd = (np.fft.rfft2(half)[:, band] for half in halves)
     one_right = np.exp(-2j * np.pi * frequencies[1, band])
     turned = np.exp(2j * np.pi * (ahead @ frequencies[:, band]))
     shared = (short + short_odd * one_right) * ((long + long_odd * one_right) * turned).conj()
-    return shared.real.sum(axis=1), 4 * (long * (long_odd * one_right).conj()).real.sum(axis=1)
+    fine, fine_short = (
+        4 * (even * (odd * one_right).conj()).real.sum(axis=1) for even, odd in ((long, long_odd), (short, short_odd))
+    )
+    return shared.real.sum(axis=1), fine, fine_short

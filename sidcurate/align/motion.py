@@ -39,6 +39,10 @@ class Motion:
     values: Float64[np.ndarray, "3"]
     covariance: Float64[np.ndarray, "3 3"]
 
+    def widened(self, error_px: float) -> "Motion":
+        """Return the same displacement with another, independent error of both axes added to its own."""
+        return Motion(self.values, self.covariance + np.diag([error_px**2, error_px**2, 0]))
+
     def at(self, places: Float64[np.ndarray, "n 2"], size: Float64[np.ndarray, "2"]) -> Float64[np.ndarray, "n 2"]:
         """Return the displacement (down, right) at places of a frame of this size."""
         return np.asarray(self._by_place(places, size) @ self.values)

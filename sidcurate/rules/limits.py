@@ -6,7 +6,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from sidcurate.errors import UsageError
-from sidcurate.schemas import described
+from sidcurate.schemas import LEAST_SIGNAL, SAME_SCENE_CORRELATION, described
 
 
 class Limits(BaseModel):
@@ -110,9 +110,9 @@ class Limits(BaseModel):
     )
     moved_share: float = described("Largest share of the blocks that may have changed.", default=0.02, ge=0, le=1)
     correlation: float = described(
-        "Least correlation of two frames of one scene, noise removed. Frames of one scene are near 1, even moved or "
-        "out of focus; of two scenes near 0.",
-        default=0.3,
+        "Least correlation of two frames of one scene, each wave of the picture counting once. Frames of one scene are "
+        "near 1, even moved or out of focus; of two scenes near 0.",
+        default=SAME_SCENE_CORRELATION,
         gt=0,
         lt=1,
     )
@@ -128,7 +128,7 @@ class Limits(BaseModel):
     signal_se: float = described(
         "Least likeness of the short frame to the long one, in standard errors; less is what chance gives at the best "
         "of all places that one frame could lie on the other.",
-        default=6.0,
+        default=LEAST_SIGNAL,
         gt=0,
     )
     few_pairs: int = described("Fewest pairs, after exclusions, that are not called few.", default=6, ge=0)

@@ -13,14 +13,16 @@ def different_scene(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames show different things.
 
     Why: the network would be taught a picture that is not there.
-    How: the correlation of what both frames show, noise removed, at the best place that one can lie on the other: near
-    1 for one scene even when it is shifted or out of focus, near 0 for two. A short frame so dark that no correlation
-    can be told still shows the long one's picture when its signal suffices to lay one on the other.
+    How: the mean cosine of the phases by which the waves of both pictures differ, over all waves clear of the noise and
+    each counting once, at the best place that one can lie on the other: near 1 for one scene even when it is shifted or
+    out of focus, near 0 for two, behind one fence or below one clipped sky too. A short frame so dark that none can be
+    told still shows the long one's picture when its signal suffices to lay one on the other.
     Cure: correct the pairing (`sidcurate pair --pairs`), or shoot the pair again.
     """
     correlation = Measured(pairs.correlation, pairs.correlation_se)
     yield Skip(UNTOLD, unknown(*correlation) & pairs.shift_px.unknown)
     yield Fault(correlation.most(limits) < limits.correlation, _different_scene, correlation)
+    yield Skip(UNTOLD, pairs.correlation < limits.correlation)
 
 
 def _different_scene(pair: PairView, limits: Limits, value: float, se: float) -> Draft:
