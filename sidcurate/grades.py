@@ -81,7 +81,7 @@ class _Curve:
 
 _DAMAGE = ("zero-tail", "zero-run", "repeated-rows", "constant-rows", "random-bytes")
 _CURVES = (
-    *(_Curve(fault, (0.003, 0.006), (0.012, 0.05, 0.2)) for fault in _DAMAGE),
+    *(_Curve(fault, (0.001, 0.003, 0.006), (0.012, 0.05, 0.2)) for fault in _DAMAGE),
     _Curve("truncated-pixels", (0.003,), (0.012, 0.2), also=("CAP102",)),
     # A black that one frame alone cannot refute shows as the zero of the pair.
     _Curve("wrong-black-tag", (-64, -16, 4, 16, 64, 256), also=("PAIR212",)),
@@ -94,12 +94,21 @@ _CURVES = (
     _Curve("light-changed", (0.05, 0.1, 0.15), (0.2, 0.3, 0.6)),
     _Curve("shifted", (0.5, 1, 1.2), (1.5, 2, 3, 6, 20, 40)),
     _Curve("scene-moved", (0.01, 0.02, 0.03), (0.05, 0.1, 0.3)),
-    _Curve("defocused", (0.5, 1, 2, 4)),
+    _Curve("defocused", (0.5, 1, 2), (4, 6, 10, 20)),
     _Curve("overexposed", (0.02, 0.04), (0.05, 0.1, 0.2)),
 )
 _WITHOUT_STRENGTH = ("portrait", "phase-changed", "other-scene", "lens-cap")
 _CONDITIONS: tuple[Condition, ...] = ("dark", "fence", "black", "sky", "vignetted")
-_UNDER_CONDITIONS = (("hidden-gain", 1.5), ("shifted", 3.0), ("shifted", 20.0), ("other-scene", None))
+_UNDER_CONDITIONS = (
+    ("hidden-gain", 1.5),
+    ("light-changed", 0.3),
+    ("shifted", 3.0),
+    ("shifted", 20.0),
+    ("scene-moved", 0.1),
+    ("other-scene", None),
+    ("defocused", 6.0),
+    ("lens-cap", None),
+)
 
 CLEAN = Grade()
 

@@ -196,4 +196,5 @@ def test_the_verb_prints_what_it_ran_and_every_row() -> None:
     (row,) = csv.DictReader(CliRunner().invoke(main, [*asked, "--format", "csv"]).stdout.splitlines())
     assert (row["fault"], row["codes"], row["found.count"], row["found.of"]) == ("portrait", "PAIR206", "1", "1")
     table = CliRunner().invoke(main, [*asked, "--format", "markdown"])
-    assert "| portrait |  | PAIR206 | yes | 1/1 |" in table.stdout
+    assert "| portrait | PAIR206 | **1/1** |" in table.stdout
+    assert "*2 pairs: `sidcurate benchmark-rules --seed 0" in table.stdout

@@ -1,5 +1,6 @@
 """`sidcurate benchmark-rules`: what the audit finds, misses and wrongly accuses, on simulated pairs of known truth."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -7,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidcurate.cli.console import progress
-from sidcurate.cli.options import jobs_option, size_option, table_format_option
+from sidcurate.cli.options import jobs_option, megapixel_option, table_format_option
 
 if TYPE_CHECKING:
     from sidcurate.benchmark import Outcome
@@ -30,6 +31,7 @@ _GRADE_COLUMNS = (
     "zero off, DN14",
     "shift off, px",
 )
+_BRIEF_COLUMNS = ("planted", "named by", "found, light enough", "found, less light", "not judged", "other errors")
 _CLEAN_COLUMNS = (
     "clean pairs",
     "light",
@@ -46,7 +48,7 @@ _CLEAN_COLUMNS = (
 
 
 @click.command(short_help="Measure what the rules find and miss, on simulated pairs.")
-@size_option
+@megapixel_option
 @click.option(
     "--scenes", type=click.IntRange(min=1), default=12, show_default=True, help="Scenes a fault and strength."
 )
@@ -68,7 +70,7 @@ def command(
 
     Recall counts the pairs whose short frame should have a median of 5 electrons a site or more; a rule that was
     skipped has missed. "Other errors" are findings of severity error that do not name the fault. The defaults take a
-    quarter of an hour on two cores. CSV has the rows of the faults only; JSON has everything.
+    quarter of an hour on two cores. CSV has the rows of the faults only; markdown is brief; JSON has everything.
     """
     from sidcurate.benchmark import run, trials
     from sidcurate.grades import chosen
@@ -208,10 +210,46 @@ def _print_csv(found: "Scores", caption: str) -> None:
 
 
 def _print_markdown(found: "Scores", caption: str) -> None:
-    for columns, rows in _tables(found):
-        lines = [columns, ("---",) * len(columns), *rows]
+    """Print a line a fault, and one a condition: what was found by strength, promised strengths in bold."""
+    tables: tuple[tuple[Sequence[str], list[tuple[str, ...]]], ...] = (
+        (_BRIEF_COLUMNS, list(_brief_rows(found.grades))),
+        (_CLEAN_COLUMNS, [_clean_cells(score) for score in found.clean]),
+    )
+    for columns, rows in tables:
+        if not rows:
+            continue
+        lines = [tuple(column.strip() for column in columns), ("---",) * len(columns), *rows]
         click.echo("\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n")
     click.echo(f"*{caption}. {len(found.broken)} of them broke a promise.*")
+
+
+def _brief_rows(scores: "Sequence[GradeScore]") -> Iterator[tuple[str, ...]]:
+    groups: dict[str, list[GradeScore]] = {}
+    for score in scores:
+        grade = score.grade
+        name = grade.fault or "none" if grade.condition == "plain" else f"*{grade.condition} scenes*"
+        groups.setdefault(name, []).append(score)
+    for name, group in groups.items():
+        planted = [score for score in group if score.grade.codes]
+        codes = dict.fromkeys(code for score in planted for code in score.grade.codes)
+        others = sum((Counter(score.other_errors) for score in group), Counter[str]())
+        skipped = sum(score.skipped.count for score in planted)
+        found, dim = (
+            ", ".join(filter(None, (_brief(score, rate) for score, rate in zip(planted, rates, strict=True))))
+            for rates in ([score.found for score in planted], [score.found_in_dim for score in planted])
+        )
+        yield name, " or ".join(codes) if len(codes) < 3 else "", found, dim, str(skipped or ""), _counts(others)
+
+
+def _brief(score: "GradeScore", rate: "Rate") -> str:
+    """Return strength and count of a grade, with the fault's name where a row holds several."""
+    grade = score.grade
+    words = (
+        grade.fault if grade.condition != "plain" else "",
+        "" if grade.strength is None else f"{grade.strength:g}:",
+    )
+    text = " ".join(filter(None, (*words, _of(rate))))
+    return "" if not rate.of else f"**{text}**" if grade.promised else text
 
 
 _PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv, "markdown": _print_markdown}

@@ -57,6 +57,9 @@ dry_run_option = click.option("--dry-run", is_flag=True, help="Say what would be
 size_option = click.option(
     "--size", callback=_size, metavar="HxW", default="768x1024", show_default=True, help="Size of a frame in px."
 )
+megapixel_option = click.option(
+    "--size", callback=_size, metavar="HxW", default="896x1152", show_default=True, help="Size of a frame in px."
+)
 store_option = click.option(
     "--store",
     "store_dir",
