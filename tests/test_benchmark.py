@@ -122,7 +122,7 @@ def test_the_command_of_a_trial_shoots_its_pair_again(fault: str, tmp_path: Path
 
 
 def test_a_lens_cap_takes_no_pair_out_of_the_count() -> None:
-    (cap,) = chosen(["lens-cap"])
+    cap = chosen(["lens-cap"])[0]
     (lit,) = run(list(trials([cap], scenes=1, clean=0, size=SIZE, seed=0)), jobs=1)
     assert scores([lit]).grades[0].found == Rate(1, 1)
 
