@@ -1,11 +1,14 @@
-"""Color filter arrays: naming them, packing a Bayer mosaic into planes and back.
+"""Color filter arrays: naming them, and packing a mosaic into planes.
 
-`planes` are (4, h/2, w/2): R, G on the red row, B, G on the blue row, whatever the phase of the mosaic. This is the
-plane order of the published See-in-the-Dark weights. A phase other than RGGB is moved to RGGB by cropping one row or
-column from the mosaic and from its target alike.
+`planes` of a Bayer mosaic are (4, h/2, w/2): R, G on the red row, B, G on the blue row, whatever the phase of the
+mosaic. `planes` of an X-Trans mosaic are (9, h/3, w/3): R, G, B of the upper row of each block of 3x3 sites, R and B of
+its right column, and the four G that are left. These are the plane orders of the published See-in-the-Dark weights. A
+phase other than theirs is moved there by cropping rows or columns from the mosaic and from its target alike.
 """
 
-from typing import TypeVar
+from dataclasses import dataclass
+from math import isqrt
+from typing import Final, Literal, TypeVar
 
 import numpy as np
 from jaxtyping import Shaped
@@ -13,8 +16,19 @@ from jaxtyping import Shaped
 from sidcurate.errors import UsageError
 from sidcurate.schemas import CfaKind
 
+Packing = Literal["by-phase", "by-position"]
+Site = tuple[int, int]  # row and column
+
 # Rows and columns to crop so that the phase becomes RGGB.
-PHASE_OFFSETS = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+PHASE_OFFSETS: Final = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}
+PLANE_COLORS: Final = {4: "RGBG", 9: "RGBRBGGGG"}
+
+_BAYER_SITES: Final = (((0, 0),), ((0, 1),), ((1, 1),), ((1, 0),))
+# The phase that SID's planes of an X-Trans mosaic start from. Half of its 36 shifts are the other half again.
+_XTRANS: Final = np.array(list("RBGBRGGGRGGBGGBGGRBRGRBGGGBGGRGGRGGB")).reshape(6, 6)
+_XTRANS_OFFSETS: Final = {
+    "".join(np.roll(_XTRANS, offset, (0, 1)).ravel()): offset for offset in reversed(list(np.ndindex(6, 6)))
+}
 
 # Each filter of an RGGB block covers 2x2 sites; the pattern may start at any of its 16 sites.
 _QUAD = np.array(list("RRGGRRGGGGBBGGBB")).reshape(4, 4)
@@ -31,8 +45,111 @@ _WHY_NOT_BAYER: dict[CfaKind, str] = {
 T = TypeVar("T")
 
 
-def phase_offset(cfa: str) -> tuple[int, int]:
-    """Return the (rows, columns) to crop from the top left so that the mosaic starts with RGGB.
+@dataclass(frozen=True)
+class Layout:
+    """How a mosaic becomes planes.
+
+    Attributes:
+        offset: rows and columns that are cut from the top left of the mosaic and of its target.
+        side: sites along a side of a packed px: 2 of Bayer, 3 of X-Trans.
+        sites: of each plane its site in each packed px of one period, row by row: one px of Bayer, 2x2 of X-Trans.
+    """
+
+    offset: Site
+    side: int
+    sites: tuple[tuple[Site, ...], ...]
+
+    @property
+    def planes(self) -> int:
+        """Count of the planes."""
+        return len(self.sites)
+
+    @property
+    def _repeat(self) -> int:
+        """Packed px along a side of one period of the array."""
+        return isqrt(len(self.sites[0]))
+
+    def packed(self, height: int, width: int) -> tuple[int, int]:
+        """Return the packed size of a mosaic of a size; what does not fill a period of the array is cut off."""
+        period = self.side * self._repeat
+        rows, columns = (max(0, size - cut) // period for size, cut in zip((height, width), self.offset, strict=True))
+        return rows * self._repeat, columns * self._repeat
+
+    def crop(self, image: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "H W *c"]:
+        """Return the view of a mosaic, or of its RGB target, that the planes show."""
+        height, width = (self.side * size for size in self.packed(*image.shape[:2]))
+        top, left = self.offset
+        return image[top : top + height, left : left + width]
+
+    def pack(self, mosaic: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "p hs ws"]:
+        """Return the planes of a mosaic; same dtype, a copy.
+
+        >>> layout("RGGB").pack(np.arange(16).reshape(4, 4))[:, 0, 0].tolist()
+        [0, 1, 5, 4]
+        """
+        cropped, repeat = self.crop(mosaic), self._repeat
+        period = self.side * repeat
+        planes = np.empty((self.planes, *self.packed(*mosaic.shape)), mosaic.dtype)
+        for plane, sites in zip(planes, self.sites, strict=True):
+            for (row, column), (down, right) in zip(sites, np.ndindex(repeat, repeat), strict=True):
+                plane[down::repeat, right::repeat] = cropped[row::period, column::period]
+        return planes
+
+    def unpack(self, planes: Shaped[np.ndarray, "p hs ws"]) -> Shaped[np.ndarray, "h w"]:
+        """Return the mosaic of planes: the inverse of `pack` on what `crop` leaves."""
+        _, height, width = planes.shape
+        mosaic, repeat = np.empty((self.side * height, self.side * width), planes.dtype), self._repeat
+        period = self.side * repeat
+        for plane, sites in zip(planes, self.sites, strict=True):
+            for (row, column), (down, right) in zip(sites, np.ndindex(repeat, repeat), strict=True):
+                mosaic[row::period, column::period] = plane[down::repeat, right::repeat]
+        return mosaic
+
+    def by_plane(self, values: tuple[T, ...]) -> tuple[T, ...]:
+        """Return values given by 2x2 CFA position in the order of the planes; one value is that of all planes.
+
+        >>> layout("BGGR").by_plane((10, 11, 12, 13))
+        (13, 12, 10, 11)
+        """
+        if len(values) == 1:
+            return values * self.planes
+        top, left = self.offset
+        return tuple(values[(row + top) % 2 * 2 + (column + left) % 2] for ((row, column),) in self.sites)
+
+
+def layout(cfa: str, packing: Packing = "by-phase") -> Layout:
+    """Return how a mosaic is packed, from the letters of its array, row by row.
+
+    Args:
+        cfa: letters at the visible origin, four for Bayer, 36 for X-Trans.
+        packing: 'by-position' takes the mosaic as it comes, as ports of SID do: the planes of a Bayer mosaic other than
+            RGGB then hold other colors than those of the published weights.
+
+    Raises:
+        UsageError: the letters are neither a Bayer phase nor an X-Trans array.
+    """
+    offset = PHASE_OFFSETS.get(cfa) or _XTRANS_OFFSETS.get(cfa)
+    if offset is None:
+        raise UsageError(
+            f"CFA {cfa!r} is not a Bayer phase ({', '.join(PHASE_OFFSETS)}) and no X-Trans array: it cannot be packed"
+        )
+    start = offset if packing == "by-phase" else (0, 0)
+    return Layout(start, 2, _BAYER_SITES) if cfa in PHASE_OFFSETS else Layout(start, 3, _xtrans_sites())
+
+
+def _xtrans_sites() -> tuple[tuple[Site, ...], ...]:
+    """Return the sites of the nine planes in the four blocks of 3x3 of a period."""
+    upper, right, rest = [(0, 0), (0, 1), (0, 2)], [(1, 2), (2, 2)], [(1, 0), (1, 1), (2, 0), (2, 1)]
+    blocks = []
+    for corner in ((0, 0), (0, 3), (3, 0), (3, 3)):
+        here = [[(corner[0] + row, corner[1] + column) for row, column in group] for group in (upper, right, rest)]
+        colored = [{str(_XTRANS[site]): site for site in group} for group in here[:2]]
+        blocks.append([*(colored[0][color] for color in "RGB"), *(colored[1][color] for color in "RB"), *here[2]])
+    return tuple(zip(*blocks, strict=True))
+
+
+def phase_offset(cfa: str) -> Site:
+    """Return the (rows, columns) to crop from the top left of a Bayer mosaic so that it starts with RGGB.
 
     Raises:
         UsageError: the letters are not one of the four Bayer phases.
@@ -44,45 +161,9 @@ def phase_offset(cfa: str) -> tuple[int, int]:
     return PHASE_OFFSETS[cfa]
 
 
-def crop_to_rggb(image: Shaped[np.ndarray, "h w *c"], cfa: str) -> Shaped[np.ndarray, "H W *c"]:
-    """Return the view of a mosaic, or of its RGB target, that starts with RGGB and has even sides."""
-    top, left = phase_offset(cfa)
-    height, width = ((size - start) // 2 * 2 for size, start in zip(image.shape, (top, left), strict=False))
-    return image[top : top + height, left : left + width]
-
-
-def pack(mosaic: Shaped[np.ndarray, "h w"], cfa: str) -> Shaped[np.ndarray, "4 h2 w2"]:
-    """Return the planes R, G, B, G of a Bayer mosaic, by phase; same dtype, a copy.
-
-    >>> pack(np.arange(16).reshape(4, 4), "RGGB")[:, 0, 0].tolist()
-    [0, 1, 5, 4]
-    """
-    rggb = crop_to_rggb(mosaic, cfa)
-    return np.stack([rggb[0::2, 0::2], rggb[0::2, 1::2], rggb[1::2, 1::2], rggb[1::2, 0::2]])
-
-
-def unpack(planes: Shaped[np.ndarray, "4 h2 w2"]) -> Shaped[np.ndarray, "h w"]:
-    """Return the RGGB mosaic of four planes: the inverse of `pack` on the cropped mosaic."""
-    _, height, width = planes.shape
-    mosaic = np.empty((2 * height, 2 * width), planes.dtype)
-    for plane, (row, column) in zip(planes, ((0, 0), (0, 1), (1, 1), (1, 0)), strict=True):
-        mosaic[row::2, column::2] = plane
-    return mosaic
-
-
 def sites(mosaic: Shaped[np.ndarray, "h w"]) -> tuple[Shaped[np.ndarray, "hs ws"], ...]:
-    """Return the four views of a mosaic by CFA position, row by row."""
+    """Return the four views of a mosaic by 2x2 position, row by row."""
     return tuple(mosaic[row::2, column::2] for row in (0, 1) for column in (0, 1))
-
-
-def by_plane(values: tuple[T, ...], cfa: str) -> tuple[T, ...]:
-    """Return values given by CFA position in the order of the planes R, G (red row), B, G (blue row).
-
-    >>> by_plane((10, 11, 12, 13), "BGGR")
-    (13, 12, 10, 11)
-    """
-    top, left = phase_offset(cfa)
-    return tuple(values[(row + top) % 2 * 2 + (column + left) % 2] for row, column in ((0, 0), (0, 1), (1, 1), (1, 0)))
 
 
 def kind_of(letters: str) -> CfaKind:

@@ -19,13 +19,14 @@ from jaxtyping import UInt16
 
 from sidcurate.dng import sensor_tags
 from sidcurate.errors import UnreadableRawError
-from sidcurate.sensor import Sensor, declared_sensor
+from sidcurate.sensor import Sensor, camera_white_balance, color_indices, declared_sensor
 
 # Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
 _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
 # A header may ask for so many pixels whatever the file holds (a second, 0.2 GB: the measures tell what is missing), for
 # more only in a file that could hold them, and never for more than any sensor has.
 _FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS = 100_000_000, 16, 500_000_000
+_THRESHOLD_OFF, _DEFAULT_THRESHOLD = 1e-5, 0.75  # LibRaw's own constants for `adjust_maximum_thr`.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF; its 0 is "as stored" and "not stated" alike.
 
 
@@ -76,13 +77,28 @@ def decode(content: bytes, name: str) -> RawFrame:
         return RawFrame(mosaic, declared_sensor(raw, content[:4], tags), _readings(raw))
 
 
+@dataclass(frozen=True)
+class Rendering:
+    """LibRaw's rendering of a mosaic, and what it depended on.
+
+    Attributes:
+        image: sRGB of 16 bits, aligned with the mosaic.
+        white_balance: multipliers for R, G, B with G = 1; None where the file states none and LibRaw chose its own.
+        maximum_adjusted: LibRaw took the maximum of the picture itself for white.
+    """
+
+    image: UInt16[np.ndarray, "h w 3"]
+    white_balance: tuple[float, ...] | None
+    maximum_adjusted: bool
+
+
 def render(
     path: Path,
     mosaic: UInt16[np.ndarray, "h w"] | None = None,
     *,
     adjust_maximum_thr: float,
     white_balance: Sequence[float] | None = None,
-) -> UInt16[np.ndarray, "h w 3"]:
+) -> Rendering:
     """Return LibRaw's rendering as SID makes its targets: sRGB of 16 bits, no auto-brightness, aligned with the mosaic.
 
     Args:
@@ -100,6 +116,8 @@ def render(
         if mosaic is not None:
             _require_shape(path, "the mosaic to render", mosaic.shape, visible.shape)
             visible[...] = mosaic
+        used = tuple(white_balance) if white_balance else camera_white_balance(raw)
+        adjusted = _maximum_is_adjusted(raw, adjust_maximum_thr)
         red, green, blue = white_balance or (0.0, 0.0, 0.0)
         image = raw.postprocess(
             use_camera_wb=white_balance is None,
@@ -111,7 +129,26 @@ def render(
             half_size=False,
         )
         _require_shape(path, "LibRaw's rendering", image.shape[:2], visible.shape[:2])
-        return image
+        return Rendering(image, used, adjusted)
+
+
+def _maximum_is_adjusted(raw: rawpy.RawPy, threshold: float) -> bool:
+    """Return whether LibRaw will take the largest value above black for white: above its threshold and below white.
+
+    LibRaw compares in single precision, and takes a threshold of 0 for "never" and of 1 for its default.
+    """
+    if raw.raw_type != rawpy.RawType.Flat or threshold < _THRESHOLD_OFF:
+        return False
+    black, pixels = np.asarray(raw.black_level_per_channel, np.int64), raw.raw_image_visible
+    colors = color_indices(raw)
+    rows, columns = colors.shape
+    largest = max(
+        int(pixels[row::rows, column::columns].max()) - int(black[colors[row, column]])
+        for row, column in np.ndindex(rows, columns)
+    )
+    white = raw.white_level - int(black[np.unique(colors)].min())
+    share = np.float32(_DEFAULT_THRESHOLD if threshold > 1 - _THRESHOLD_OFF else threshold)
+    return bool(np.float32(white) * share < np.float32(largest) < np.float32(white))
 
 
 def _content(path: Path) -> bytes:

@@ -74,7 +74,7 @@ def declared_sensor(raw: rawpy.RawPy, head: bytes, tags: SensorTags | None) -> S
         black_source=black_source,
         white_level=white,
         white_source=white_source,
-        white_balance=_white_balance(raw),
+        white_balance=camera_white_balance(raw),
         color_matrix=_color_matrix(raw),
         masked_black=_masked_black(raw) if kind == "bayer" else None,
     )
@@ -90,7 +90,7 @@ def _letters(raw: rawpy.RawPy, tags: SensorTags | None) -> str | None:
     if tags and tags.cfa is not None:
         return "".join(_at_visible_origin(raw, tags, tags.cfa).ravel())
     names = raw.color_desc.decode()
-    return "".join(names[index] for index in _pattern(raw).ravel())
+    return "".join(names[index] for index in color_indices(raw).ravel())
 
 
 def _kind(raw: rawpy.RawPy, head: bytes, letters: str | None) -> CfaKind:
@@ -101,7 +101,7 @@ def _kind(raw: rawpy.RawPy, head: bytes, letters: str | None) -> CfaKind:
     return "monochrome" if raw.num_colors == 1 else "linear"
 
 
-def _pattern(raw: rawpy.RawPy) -> Int[np.ndarray, "rows columns"]:
+def color_indices(raw: rawpy.RawPy) -> Int[np.ndarray, "rows columns"]:
     """Return LibRaw's color indices at the visible origin: 0 R, 1 G, 2 B, 3 the second G."""
     rows, columns = np.asarray(raw.raw_pattern).shape
     top, left = raw.sizes.top_margin, raw.sizes.left_margin
@@ -125,7 +125,7 @@ def _black(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared
     by_color = np.asarray(raw.black_level_per_channel, np.float64)  # In the order R, G, B, second G.
     if not by_color.any():
         return None, None
-    cells = by_color[_pattern(raw)] if kind == "bayer" else by_color[None, : raw.num_colors]
+    cells = by_color[color_indices(raw)] if kind == "bayer" else by_color[None, : raw.num_colors]
     return _by_position(cells, kind), "libraw"
 
 
@@ -146,7 +146,8 @@ def _by_position(cells: Float64[np.ndarray, "rows columns"], kind: CfaKind) -> t
     return tuple(float(value) for value in np.broadcast_to(cells, (2, 2)).ravel())
 
 
-def _white_balance(raw: rawpy.RawPy) -> tuple[float, float, float] | None:
+def camera_white_balance(raw: rawpy.RawPy) -> tuple[float, float, float] | None:
+    """Return the camera's multipliers for R, G, B with G = 1; None where the file states none."""
     red, green, blue, _ = raw.camera_whitebalance
     known = raw.color_desc == b"RGBG" and min(red, green, blue) > 0 and np.isfinite([red, green, blue]).all()
     return (red / green, 1.0, blue / green) if known else None

@@ -49,8 +49,10 @@ def write_session(
 
 
 def _write(path: Path, signal: np.ndarray, seconds: Fraction, cfa: str) -> Capture:
-    black = tuple(float(BLACK + position) for position in range(4))
-    mosaic = np.clip(signal + np.tile(np.reshape(black, (2, 2)), np.array(signal.shape) // 2), 0, WHITE)
+    positions = 4 if len(cfa) == 4 else 1  # An X-Trans sensor has one black for all.
+    black = tuple(float(BLACK + position) for position in range(positions))
+    offset = np.tile(np.reshape(black * (4 // positions), (2, 2)), np.array(signal.shape) // 2)
+    mosaic = np.clip(signal + offset, 0, WHITE)
     tags = DngTags(cfa=cfa, black_level=black, white_level=WHITE, exposure_time_s=seconds, iso=800)
     write_dng(path, np.round(mosaic).astype(np.uint16), tags)
     return Capture(
@@ -62,9 +64,9 @@ def _write(path: Path, signal: np.ndarray, seconds: Fraction, cfa: str) -> Captu
         height=signal.shape[0],
         width=signal.shape[1],
         cfa=cfa,
-        cfa_kind="bayer",
+        cfa_kind="bayer" if len(cfa) == 4 else "xtrans",
         black_level=black,
-        white_level=(float(WHITE),) * 4,
+        white_level=(float(WHITE),) * positions,
     )
 
 

@@ -9,12 +9,13 @@ import pytest
 import small_session
 
 from sidcurate import raw, source
-from sidcurate.cfa import crop_to_rggb
+from sidcurate.cfa import layout
 from sidcurate.manifests import Manifest
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import baselines, store
 from sidtrain.baselines import SIGMAS_PX, Raws
 from sidtrain.metrics import psnr_db
+from sidtrain.normalization import Levels
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry, StoreSettings
 
@@ -23,7 +24,7 @@ RECIPE = Recipe(adjust_maximum_thr=0.0)
 
 def raws_of(manifest: Manifest) -> Raws:
     captures = {capture.path: capture for capture in manifest.captures}
-    return Raws(source.raw_root(manifest.directory), captures, RECIPE)
+    return Raws(source.raw_root(manifest.directory), captures, RECIPE, StoreSettings(0.0))
 
 
 def entries_of(manifest: Manifest, folder: Path) -> list[Entry]:
@@ -43,9 +44,12 @@ def overwrite(manifest: Manifest, path: str, mosaic: np.ndarray) -> None:
     write_dng(raws_of(manifest).root / path, mosaic.astype(np.uint16), tags)
 
 
+DECLARED = Levels((64.0, 65.5, 66.0, 67.0), (1023.0,) * 4, "declared")
+
+
 def test_the_signal_is_multiplied_above_the_black_of_its_own_site():
     mosaic = np.array([[70, 70], [60, 1000]], np.uint16)
-    result = baselines.amplified_mosaic(mosaic, (64.0, 65.5, 66.0, 67.0), (1023.0,) * 4, ratio=10)
+    result = baselines.amplified_mosaic(mosaic, DECLARED, ratio=10)
     assert result.tolist() == [[64 + 60, round(65.5 + 45)], [66, 1023]]
     assert result.dtype == np.uint16
 
@@ -58,9 +62,9 @@ def test_a_noiseless_short_amplified_is_its_target(tmp_path: Path, cfa: str):
     signal = np.random.default_rng(0).integers(0, 9, black.shape)
     overwrite(manifest, pair.short_path, black + signal)
     overwrite(manifest, pair.long_path, black + 100 * signal)
-    target = raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0)
+    target = raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0).image
     picture = baselines.amplified(pair, raws, ratio=100)
-    assert np.array_equal(picture * 65535, crop_to_rggb(target, cfa).astype(np.float32))
+    assert np.array_equal(picture * 65535, layout(cfa).crop(target).astype(np.float32))
 
 
 def test_the_white_balance_is_the_target_s(tmp_path: Path):
@@ -78,8 +82,8 @@ def test_the_white_balance_is_the_target_s(tmp_path: Path):
 def test_a_ratio_of_one_shows_the_short_as_it_was_shot(tmp_path: Path):
     manifest = small_session.write_session(tmp_path, ["train"])
     (pair,), raws = manifest.pairs, raws_of(manifest)
-    shot = raw.render(raws.root / pair.short_path, adjust_maximum_thr=0.0)
-    assert np.array_equal(baselines.amplified(pair, raws, ratio=1) * 65535, crop_to_rggb(shot, "BGGR"))
+    shot = raw.render(raws.root / pair.short_path, adjust_maximum_thr=0.0).image
+    assert np.array_equal(baselines.amplified(pair, raws, ratio=1) * 65535, layout("BGGR").crop(shot))
 
 
 def test_the_blur_is_the_one_with_the_best_mean_psnr_on_the_training_frames(tmp_path: Path):
@@ -106,7 +110,7 @@ def test_a_noiseless_short_asks_for_no_blur(tmp_path: Path):
     (entry,) = entries_of(manifest, tmp_path)
     overwrite(manifest, pair.short_path, black + signal)
     overwrite(manifest, pair.long_path, black + 100 * signal)
-    target = crop_to_rggb(raw.render(raws_of(manifest).root / pair.long_path, adjust_maximum_thr=0.0), "BGGR")
+    target = layout("BGGR").crop(raw.render(raws_of(manifest).root / pair.long_path, adjust_maximum_thr=0.0).image)
     learned = baselines.learn([replace(entry, target=target)], raws_of(manifest))
     assert learned.sigma_px == SIGMAS_PX[0]
 

@@ -9,8 +9,15 @@ from sidcurate import cfa
 from sidcurate.errors import UsageError
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
+XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
+SID_XTRANS = "RBGBRGGGRGGBGGBGGRBRGRBGGGBGGRGGRGGB"
+REST = ((1, 0), (1, 1), (2, 0), (2, 1))  # the greens beside the colored row and column of a block
+XTRANS_PHASES = sorted(
+    {"".join(np.roll(np.reshape(list(XTRANS), (6, 6)), shift, (0, 1)).ravel()) for shift in np.ndindex(6, 6)}
+)
 phases = st.sampled_from(PHASES)
-sides = st.integers(min_value=4, max_value=11)
+arrays = st.sampled_from((*PHASES, *XTRANS_PHASES))
+sides = st.integers(min_value=4, max_value=23)
 
 
 def painted(letters: str, height: int, width: int) -> np.ndarray:
@@ -26,43 +33,86 @@ def painted(letters: str, height: int, width: int) -> np.ndarray:
 
 @given(phases, sides, sides)
 def test_planes_are_red_green_blue_green_whatever_the_phase_and_size(letters, height, width):
-    planes = cfa.pack(painted(letters, height, width), letters)
+    planes = cfa.layout(letters).pack(painted(letters, height, width))
     assert [set(plane.ravel().tolist()) for plane in planes] == [{0}, {1}, {2}, {3}]
 
 
-@given(phases, sides, sides)
+@given(arrays, sides, sides)
 def test_unpack_gives_the_cropped_mosaic_back(letters, height, width):
     mosaic = np.arange(height * width, dtype=np.uint16).reshape(height, width)
-    np.testing.assert_array_equal(cfa.unpack(cfa.pack(mosaic, letters)), cfa.crop_to_rggb(mosaic, letters))
+    layout = cfa.layout(letters)
+    np.testing.assert_array_equal(layout.unpack(layout.pack(mosaic)), layout.crop(mosaic))
 
 
-@given(phases, sides, sides)
+@given(arrays, sides, sides)
 def test_mosaic_and_target_are_cropped_alike(letters, height, width):
     mosaic = np.arange(height * width, dtype=np.uint16).reshape(height, width)
     target = np.repeat(mosaic[..., None], 3, axis=2)
-    np.testing.assert_array_equal(cfa.crop_to_rggb(target, letters)[..., 0], cfa.crop_to_rggb(mosaic, letters))
+    layout = cfa.layout(letters)
+    np.testing.assert_array_equal(layout.crop(target)[..., 0], layout.crop(mosaic))
+    assert layout.crop(mosaic).shape == tuple(layout.side * size for size in layout.packed(height, width))
 
 
 @given(phases)
 def test_values_by_position_follow_the_planes(letters):
     mosaic = painted(letters, 8, 8)
     by_position = tuple(int(site[0, 0]) for site in cfa.sites(mosaic))
-    assert cfa.by_plane(by_position, letters) == (0, 1, 2, 3)
+    assert cfa.layout(letters).by_plane(by_position) == (0, 1, 2, 3)
 
 
-def test_packing_another_phase_by_position_would_swap_the_colors():
-    mosaic = painted("BGGR", 8, 8)
-    by_position = [int(site[0, 0]) for site in cfa.sites(mosaic)]
-    assert by_position == [2, 3, 1, 0]
-    assert cfa.pack(mosaic, "BGGR")[:, 0, 0].tolist() == [0, 1, 2, 3]
+@pytest.mark.parametrize(
+    ("letters", "planes"),
+    [("RGGB", [0, 1, 2, 3]), ("BGGR", [2, 3, 0, 1]), ("GRBG", [1, 0, 3, 2]), ("GBRG", [3, 2, 1, 0])],
+)
+def test_by_position_each_phase_but_rggb_puts_other_colors_into_the_planes(letters, planes):
+    naive, mosaic = cfa.layout(letters, "by-position"), painted(letters, 7, 9)
+    assert naive.pack(mosaic)[:, 0, 0].tolist() == planes
+    np.testing.assert_array_equal(naive.crop(mosaic), mosaic[:6, :8])
+    by_position = tuple(int(site[0, 0]) for site in cfa.sites(mosaic))
+    assert naive.by_plane(by_position) == tuple(planes)  # Each site keeps its own level: only the names are wrong.
 
 
-def test_a_mosaic_that_is_not_bayer_cannot_be_packed():
+def test_a_mosaic_that_is_neither_bayer_nor_xtrans_cannot_be_packed():
     with pytest.raises(UsageError, match="GMYC"):
-        cfa.pack(np.zeros((4, 4), np.uint16), "GMYC")
+        cfa.layout("GMYC")
 
 
-XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
+@given(st.sampled_from(XTRANS_PHASES), st.integers(min_value=12, max_value=40), st.integers(min_value=12, max_value=40))
+def test_xtrans_planes_are_of_one_color_each_whatever_the_phase(letters, height, width):
+    colors = np.array(list(letters)).reshape(6, 6)
+    mosaic = np.tile(colors, (height // 6 + 1, width // 6 + 1))[:height, :width]
+    planes = cfa.layout(letters).pack(mosaic)
+    assert ["".join(set(plane.ravel().tolist())) for plane in planes] == list(cfa.PLANE_COLORS[9])
+
+
+def test_an_xtrans_mosaic_is_packed_as_sid_packs_it():
+    """Row and column of the site that each plane takes, block by block, as the published program has them."""
+    mosaic = np.arange(24 * 18).reshape(24, 18)
+    planes = cfa.layout(SID_XTRANS).pack(mosaic)
+    first = {
+        0: [(0, 0), (0, 4), (3, 1), (3, 3)],
+        1: [(0, 2), (0, 5), (3, 2), (3, 5)],
+        2: [(0, 1), (0, 3), (3, 0), (3, 4)],
+        3: [(1, 2), (2, 5), (5, 2), (4, 5)],
+        4: [(2, 2), (1, 5), (4, 2), (5, 5)],
+        **{5 + place: [(r, c), (r, c + 3), (r + 3, c), (r + 3, c + 3)] for place, (r, c) in enumerate(REST)},
+    }
+    assert planes.shape == (9, 8, 6)
+    for plane, sites in first.items():
+        for (row, column), (down, right) in zip(sites, ((0, 0), (0, 1), (1, 0), (1, 1)), strict=True):
+            np.testing.assert_array_equal(planes[plane, down::2, right::2], mosaic[row::6, column::6])
+
+
+@pytest.mark.parametrize(("height", "width"), [(23, 29), (24, 24), (6, 11)])
+def test_an_xtrans_mosaic_is_cut_to_multiples_of_six(height, width):
+    layout = cfa.layout(SID_XTRANS)
+    assert layout.packed(height, width) == (height // 6 * 2, width // 6 * 2)
+    assert layout.pack(np.zeros((height, width), np.uint16)).shape == (9, height // 6 * 2, width // 6 * 2)
+
+
+def test_one_level_is_that_of_all_planes():
+    assert cfa.layout(SID_XTRANS).by_plane((1024.0,)) == (1024.0,) * 9
+    assert cfa.layout("GBRG").by_plane((64.0,)) == (64.0,) * 4
 
 
 @pytest.mark.parametrize(

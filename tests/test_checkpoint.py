@@ -15,7 +15,7 @@ from sidtrain.checkpoint import Sidecar
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, build
 
-RECIPE = Recipe(width=2, levels=2)
+RECIPE = Recipe(width=2, resolutions=2)
 SMALL = Architecture(width=2, levels=2)
 
 
@@ -123,7 +123,7 @@ def test_a_checkpoint_for_another_input_is_refused_with_the_reason(tmp_path: Pat
         checkpoint.load(tmp_path)
 
 
-@pytest.mark.parametrize("version", [1, 3, None])
+@pytest.mark.parametrize("version", [1, 2, 4, None])
 def test_a_checkpoint_of_another_format_is_refused_with_what_to_do(tmp_path: Path, version: int | None) -> None:
     save(tmp_path)
     edit(tmp_path, format_version=version)
@@ -154,7 +154,7 @@ def test_weights_without_a_side_car_are_refused(tmp_path: Path) -> None:
         checkpoint.load(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 2}', "\x00\xff"])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"format_version": 3}', "\x00\xff"])
 def test_a_side_car_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> None:
     save(tmp_path)
     (tmp_path / "model.json").write_text(content)

@@ -30,7 +30,7 @@ from sidtrain.store import StoreSettings
 from sidtrain.unet import architecture_of, build
 
 PICTURES = (NETWORK, *TRIVIAL)
-RECIPE = Recipe(width=2, levels=2, adjust_maximum_thr=0.0)
+RECIPE = Recipe(width=2, resolutions=2, adjust_maximum_thr=0.0)
 TEST_SCENES = ("00003", "00004", "00005", "00006", "00007")
 
 
@@ -243,7 +243,7 @@ def test_a_scene_that_one_of_them_was_trained_on_is_refused(session: Session, tm
 def test_checkpoints_of_two_renderings_are_judged_only_where_the_protocol_fixes_it(session: Session, tmp_path: Path):
     libraw = RECIPE.model_copy(update={"adjust_maximum_thr": 0.75})
     checkpoints = {"off": session.run, "libraw": write_checkpoint(tmp_path / "run", recipe=libraw)}
-    with pytest.raises(UsageError, match=r"adjust_maximum_thr \(off 0, libraw 0.75\).*such as sid-paper"):
+    with pytest.raises(UsageError, match=r"adjust_maximum_thr \(off 0.0, libraw 0.75\).*sid-paper"):
         evaluate.evaluate(session.manifest, checkpoints, session.store, tmp_path, jobs=1)
     written = evaluate.evaluate(session.manifest, checkpoints, session.store, tmp_path, protocol="sid-paper", jobs=1)
     assert written.evaluation.adjust_maximum_thr == 0.75
@@ -271,7 +271,7 @@ def test_a_name_of_a_trivial_picture_is_refused(session: Session):
 def test_a_checkpoint_of_another_packing_is_refused(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run")
     sidecar = run / "model.json"
-    sidecar.write_text(sidecar.read_text().replace('"by-phase"', '"by-position"'))
+    sidecar.write_text(sidecar.read_text().replace('"by-phase"', '"by-position"', 1))
     with pytest.raises(UsageError, match="its packing is 'by-position'"):
         evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
 

@@ -95,6 +95,6 @@ def test_a_fault_in_a_thread_reaches_the_step_that_it_concerns() -> None:
     unknown = [[entry(ratio=None)]]
     with (
         feed.batches(lambda step: [patches.cut(unknown, RECIPE, 8, step)], range(5), CPU) as batches,
-        pytest.raises(UsageError, match="00000_00: the exposure ratio is unknown"),
+        pytest.raises(UsageError, match="00000_00: its exposure ratio is unknown"),
     ):
         next(batches)

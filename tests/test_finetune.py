@@ -26,7 +26,7 @@ from sidtrain.store import StoreSettings
 
 TINY = Recipe(
     width=2,
-    levels=2,
+    resolutions=2,
     patch=8,
     batch=2,
     unit="steps",

@@ -229,6 +229,7 @@ def test_the_side_car_claims_nothing_that_is_not_known(saved: Path, tmp_path: Pa
     assert "a camera that nobody knows" in result.stderr
     record = json.loads((tmp_path / "sid" / "model.json").read_text())
     unknown = {"device", "manifest_sums", "scenes", "left_out", "initial_weights", "initial_sha256", "step"}
+    unknown |= {"execution", "white_balance"}
     assert {name for name in record if record[name] is None} - {"git_revision"} == unknown
     assert record["metrics"] == {}
     assert record["imported"] == {

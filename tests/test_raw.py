@@ -227,7 +227,7 @@ def portrait(tmp_path):
 
 
 def test_a_portrait_frame_is_rendered_as_its_mosaic_lies(portrait):
-    image = raw.render(portrait, adjust_maximum_thr=0.75)
+    image = raw.render(portrait, adjust_maximum_thr=0.75).image
     assert (image.shape, image.dtype) == ((96, 128, 3), np.uint16)
 
 
@@ -235,21 +235,21 @@ def test_a_bright_corner_of_the_mosaic_is_bright_in_the_rendering(tmp_path):
     mosaic = np.full((64, 96), 600, np.uint16)
     mosaic[:16, :16] = 8000
     write_dng(tmp_path / "a.dng", mosaic, DngTags(orientation=6))
-    image = raw.render(tmp_path / "a.dng", adjust_maximum_thr=0.0)
+    image = raw.render(tmp_path / "a.dng", adjust_maximum_thr=0.0).image
     assert image[4:12, 4:12, 1].min() > 10 * image[32:, 32:, 1].max()
 
 
 def test_a_given_mosaic_is_rendered_instead_of_the_file_s_own(portrait):
-    own = raw.render(portrait, adjust_maximum_thr=0.0)
-    np.testing.assert_array_equal(raw.render(portrait, noise(), adjust_maximum_thr=0.0), own)
-    assert raw.render(portrait, np.full((96, 128), 512, np.uint16), adjust_maximum_thr=0.0).max() == 0
+    own = raw.render(portrait, adjust_maximum_thr=0.0).image
+    np.testing.assert_array_equal(raw.render(portrait, noise(), adjust_maximum_thr=0.0).image, own)
+    assert raw.render(portrait, np.full((96, 128), 512, np.uint16), adjust_maximum_thr=0.0).image.max() == 0
 
 
 def test_a_given_white_balance_replaces_the_camera_s(portrait):
     camera = raw.read(portrait).sensor.white_balance
-    own = raw.render(portrait, adjust_maximum_thr=0.0)
-    np.testing.assert_array_equal(raw.render(portrait, adjust_maximum_thr=0.0, white_balance=camera), own)
-    neutral = raw.render(portrait, adjust_maximum_thr=0.0, white_balance=(1.0, 1.0, 1.0))
+    own = raw.render(portrait, adjust_maximum_thr=0.0).image
+    np.testing.assert_array_equal(raw.render(portrait, adjust_maximum_thr=0.0, white_balance=camera).image, own)
+    neutral = raw.render(portrait, adjust_maximum_thr=0.0, white_balance=(1.0, 1.0, 1.0)).image
     assert neutral[..., 0].mean() < own[..., 0].mean()
 
 
@@ -257,8 +257,31 @@ def test_the_maximum_of_the_picture_moves_the_scale_only_above_the_threshold(tmp
     mosaic = noise()
     mosaic[40, 40] = 14000  # One hot pixel at 85 % of white.
     write_dng(tmp_path / "hot.dng", mosaic, DngTags())
-    fixed = raw.render(tmp_path / "hot.dng", adjust_maximum_thr=0.0).mean()
-    assert raw.render(tmp_path / "hot.dng", adjust_maximum_thr=0.75).mean() > 1.02 * fixed
+    fixed = raw.render(tmp_path / "hot.dng", adjust_maximum_thr=0.0).image.mean()
+    assert raw.render(tmp_path / "hot.dng", adjust_maximum_thr=0.75).image.mean() > 1.02 * fixed
+
+
+@pytest.mark.parametrize("share", [0.3, 0.74, 0.7499, 0.75, 0.7501, 0.76, 0.9, 0.9999, 1.0])
+@pytest.mark.parametrize("black", [(64,) * 4, (64, 65, 66, 67), (70, 64.5, 66, 64)])
+@pytest.mark.parametrize("cfa", ["RGGB", "GBRG"])
+def test_it_is_said_of_a_rendering_whether_its_maximum_became_white(tmp_path, share, black, cfa):
+    """The peak stands on the first site, whose black is the first."""
+    mosaic = np.random.default_rng(0).integers(64, 300, (64, 80)).astype(np.uint16)
+    mosaic[20, 30] = black[0] + round(share * (1023 - 64))
+    write_dng(tmp_path / "a.dng", np.minimum(mosaic, 1023), DngTags(cfa=cfa, black_level=black, white_level=1023))
+    never = raw.render(tmp_path / "a.dng", adjust_maximum_thr=0.0)
+    assert not never.maximum_adjusted
+    for threshold in (0.5, 0.75, 1.0):
+        found = raw.render(tmp_path / "a.dng", adjust_maximum_thr=threshold)
+        assert found.maximum_adjusted == (not np.array_equal(found.image, never.image))
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["sony-a7r3/_DSC2164.ARW", "variants/03_bggr.dng", "variants/09_black_fraction.dng"])
+def test_it_is_said_of_real_raws_too(shared, name):
+    never, sids = (raw.render(shared / "raws" / name, adjust_maximum_thr=threshold) for threshold in (0.0, 0.75))
+    assert sids.maximum_adjusted == (not np.array_equal(sids.image, never.image))
+    assert sids.white_balance == raw.read(shared / "raws" / name).sensor.white_balance
 
 
 def test_a_mosaic_of_another_size_is_refused(portrait):

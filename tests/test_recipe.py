@@ -8,12 +8,16 @@ import pytest
 
 from sidcurate.errors import UsageError
 from sidtrain import recipe
+from sidtrain.normalization import LevelsPolicy
 from sidtrain.recipe import Recipe
+
+FOUR_AND_BITS = LevelsPolicy("override", (1.0, 2.0, 3.0, 4.5), 10)
 
 
 def test_an_empty_recipe_is_sids() -> None:
     assert recipe.load("sid") == Recipe()
-    assert (Recipe().patch, Recipe().amplification_cap, Recipe().adjust_maximum_thr) == (512, 300, 0.75)
+    assert (Recipe().patch, Recipe().ratio, Recipe().adjust_maximum_thr) == (512, "cap 300", 0.75)
+    assert (Recipe().levels, Recipe().white_balance, Recipe().packing) == ("declared", "camera", "by-phase")
     assert (Recipe().loss, Recipe().batch, Recipe().keep, Recipe().bursts) == ("l1", 1, "last", "first")
 
 
@@ -30,8 +34,9 @@ def test_epochs_are_counted_in_patches_whatever_the_batch() -> None:
     assert [how.rate(step, 10) for step in (4, 5)] == [1e-3, 1e-4]  # patch 20 opens epoch 2
 
 
-def test_the_device_recipe_is_short_and_keeps_the_best() -> None:
+def test_the_device_recipe_is_short_and_keeps_the_best_and_measures_the_zero() -> None:
     device = recipe.load("device")
+    assert device.levels == "measured"
     assert (device.unit, device.duration, device.steps(7), device.keep) == ("steps", 1500, 1500, "best")
     assert {device.rate(0, 7), device.rate(1499, 7)} == {1e-4, 1e-5}
 
@@ -60,6 +65,32 @@ def test_a_patch_is_a_number_a_set_or_what_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("", LevelsPolicy("declared")),
+        ('levels = "measured"', LevelsPolicy("measured")),
+        ('levels = "override"\nblack_override = 400', LevelsPolicy("override", (400.0,), None)),
+        ('levels = "override"\nblack_override = [1, 2, 3, 4.5]\nbits_override = 10', FOUR_AND_BITS),
+    ],
+)
+def test_levels_are_read_as_a_policy(tmp_path: Path, text: str, policy: LevelsPolicy) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    assert recipe.load(path).levels_policy == policy
+
+
+def test_the_network_says_which_arrays_it_takes(tmp_path: Path) -> None:
+    assert Recipe().cfa_kind == "bayer"
+    assert Recipe(architecture="xtrans").cfa_kind == "xtrans"
+
+
+def test_a_crop_is_height_and_width(tmp_path: Path) -> None:
+    path = tmp_path / "seed.toml"
+    path.write_text("crop = [2800, 4000]")
+    assert recipe.load(path).crop == (2800, 4000)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         ("patch = ", "not TOML"),
@@ -73,13 +104,27 @@ def test_a_patch_is_a_number_a_set_or_what_fits(tmp_path: Path) -> None:
         ("patch = [64, 0]", "patch"),
         ("patch = [64, 32.5]", "patch"),
         ('architecture = "a12"', "a12.*sid.*a10"),
-        ('architecture = "xtrans"', "no Bayer mosaic"),
-        ("levels = 0", "levels"),
+        ('architecture = "xtrans"\naugmentation = "phase-true"', "phase-true"),
+        ('packing = "by-position"\naugmentation = "phase-true"', "phase-true"),
+        ('packing = "by-color"', "packing"),
+        ('levels = "override"', "black_override"),
+        ("bits_override = 12", "levels = 'override'"),
+        ('levels = "measured"\nblack_override = 512', "only then"),
+        ('levels = "override"\nbits_override = 17', "bits_override"),
+        ('levels = "override"\nblack_override = []', "black_override"),
+        ("crop = [4000]", "crop"),
+        ("crop = [0, 2800]", "crop"),
+        ('ratio = "cap"', "random A-B"),
+        ('ratio = "300"', "random A-B"),
+        ('ratio = "fixed 0"', "above 0"),
+        ('ratio = "random 300-100"', "larger one last"),
+        ("adjust_maximum_thr = 1.0", "adjust_maximum_thr"),
+        ("resolutions = 0", "resolutions"),
         ("schedule = []", "must start at 0"),
         ("schedule = [[5, 1e-4]]", "must start at 0"),
         ("schedule = [[0, 1e-4], [9, 1e-5], [3, 1e-6]]", "rise"),
         ("schedule = [[0, -1e-4]]", "not positive"),
-        ("amplification_cap = inf", "amplification_cap"),
+        ("input_clip = inf", "input_clip"),
     ],
 )
 def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:

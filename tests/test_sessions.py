@@ -10,7 +10,7 @@ from sidcurate.cli import main
 
 BRIEF = """
 width = 16
-levels = 3
+resolutions = 3
 patch = 64
 batch = 2
 unit = "steps"

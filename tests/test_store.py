@@ -1,8 +1,11 @@
 """The store: decoded once, whole or absent, and never another raw than the manifest's."""
 
-import dataclasses
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +13,16 @@ import pytest
 import rawpy
 import small_session
 
+from sidcurate import cfa, raw
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture
 from sidtrain import store
-from sidtrain.store import Entry, StoreSettings
+from sidtrain.normalization import LevelsPolicy
+from sidtrain.store import Entry, RenderingRecord, StoreSettings
 
 PLAIN = StoreSettings(adjust_maximum_thr=0.0)
+BLOCK = 4096  # for the header of an array and the record beside it
 
 
 def captures(manifest: Manifest) -> dict[str, Capture]:
@@ -24,24 +30,24 @@ def captures(manifest: Manifest) -> dict[str, Capture]:
 
 
 def build(manifest: Manifest, folder: Path, settings: StoreSettings = PLAIN, **changed: object) -> list[Entry]:
-    arguments = {"pairs": manifest.pairs, "captures": captures(manifest), "raw_root": folder / "raws", **changed}
-    return store.build(store=folder / "store", settings=settings, jobs=1, **arguments)  # type: ignore[arg-type]
+    arguments = {"pairs": manifest.pairs, "captures": captures(manifest), "raw_root": folder / "raws", "jobs": 1}
+    return store.build(store=folder / "store", settings=settings, **(arguments | changed))  # type: ignore[arg-type]
 
 
 def decoded(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in (folder / "store").iterdir()}
 
 
-@pytest.mark.parametrize("cfa", ["RGGB", "BGGR", "GRBG", "GBRG"])
-def test_planes_levels_and_target_follow_the_phase(tmp_path: Path, cfa: str) -> None:
-    manifest = small_session.write_session(tmp_path, ["train"], cfa=cfa, size=(50, 66))
+@pytest.mark.parametrize("phase", ["RGGB", "BGGR", "GRBG", "GBRG"])
+def test_planes_levels_and_target_follow_the_phase(tmp_path: Path, phase: str) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa=phase, size=(50, 66))
     (entry,) = build(manifest, tmp_path)
-    top, left = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[cfa]
+    top, left = {"RGGB": (0, 0), "GRBG": (0, 1), "GBRG": (1, 0), "BGGR": (1, 1)}[phase]
     height, width = (50 - top) // 2, (66 - left) // 2
     assert entry.planes.shape == (4, height, width)
     assert entry.target.shape == (2 * height, 2 * width, 3)
-    with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].short_path)) as raw:
-        mosaic = raw.raw_image_visible[top:, left:].copy()
+    with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].short_path)) as opened:
+        mosaic = opened.raw_image_visible[top:, left:].copy()
     for plane, (row, column) in enumerate([(0, 0), (0, 1), (1, 1), (1, 0)]):
         assert np.array_equal(entry.planes[plane], mosaic[row::2, column::2][:height, :width])
         position = (row + top) % 2 * 2 + (column + left) % 2
@@ -53,8 +59,8 @@ def test_the_target_is_a_libraw_rendering_of_the_long_frame(tmp_path: Path) -> N
     manifest = small_session.write_session(tmp_path, ["train"], cfa="BGGR")
     for threshold in (0.0, 0.75):
         (entry,) = build(manifest, tmp_path, StoreSettings(threshold))
-        with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].long_path)) as raw:
-            image = raw.postprocess(
+        with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].long_path)) as opened:
+            image = opened.postprocess(
                 use_camera_wb=True, no_auto_bright=True, output_bps=16, user_flip=0, adjust_maximum_thr=threshold
             )
         assert np.array_equal(entry.target, image[1:49, 1:65])
@@ -83,13 +89,13 @@ def test_a_changed_setting_renders_targets_anew_and_keeps_the_planes(tmp_path: P
     before = decoded(tmp_path)
     build(manifest, tmp_path, StoreSettings(0.75))
     new = decoded(tmp_path).keys() - before.keys()
-    assert len(new) == 2
-    assert all(name.endswith(".target.npy") for name in new)
+    assert sorted(name.split(".", 1)[1] for name in new) == ["target.json"] * 2 + ["target.npy"] * 2
 
 
 def test_shorts_that_share_a_long_frame_share_its_target(tmp_path: Path) -> None:
     build(small_session.write_session(tmp_path, ["train"], shorts=3), tmp_path)
-    assert sorted(name.split(".")[1] for name in decoded(tmp_path)) == ["planes", "planes", "planes", "target"]
+    kinds = sorted(name.split(".", 1)[1] for name in decoded(tmp_path))
+    assert kinds == ["planes.npy"] * 3 + ["target.json", "target.npy"]
 
 
 def test_a_raw_that_changed_since_ingest_is_refused(tmp_path: Path) -> None:
@@ -112,20 +118,19 @@ def test_a_raw_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_too_little_space_is_said_before_anything_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = small_session.write_session(tmp_path, ["train"])
     needed = store.missing_bytes(manifest.pairs, captures(manifest), tmp_path / "raws", tmp_path / "store", PLAIN)
-    assert needed == 2 * (4 + 12) * 24 * 32
+    assert needed == 2 * (4 + 12) * 24 * 32 + 2 * BLOCK
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(needed, 1, needed - 1))
     with pytest.raises(MissingResourceError, match="--store"):
         build(manifest, tmp_path)
     assert decoded(tmp_path) == {}
 
 
-def test_the_known_size_is_the_size_on_disk(tmp_path: Path) -> None:
+def test_the_known_size_is_the_size_on_disk_up_to_a_block_a_frame(tmp_path: Path) -> None:
     manifest = small_session.write_session(tmp_path, ["train", "val"], cfa="GRBG")
     folder = tmp_path / "store"
     needed = store.missing_bytes(manifest.pairs, captures(manifest), tmp_path / "raws", folder, PLAIN)
     build(manifest, tmp_path)
-    headers = 128 * 4  # of the .npy format
-    assert sum(path.stat().st_size for path in folder.iterdir()) == needed + headers
+    assert needed - 4 * BLOCK < sum(path.stat().st_size for path in folder.iterdir()) <= needed
     assert store.missing_bytes(manifest.pairs, captures(manifest), tmp_path / "raws", folder, PLAIN) == 0
 
 
@@ -134,7 +139,7 @@ def test_a_frame_that_is_not_bayer_is_refused(tmp_path: Path) -> None:
     changed = captures(manifest)
     short = manifest.pairs[0].short_path
     changed[short] = changed[short].model_copy(update={"cfa_kind": "xtrans"})
-    with pytest.raises(UsageError, match="xtrans"):
+    with pytest.raises(UsageError, match=r'xtrans.*takes bayer.*architecture = "xtrans"'):
         build(manifest, tmp_path, captures=changed)
 
 
@@ -180,4 +185,172 @@ def test_an_entry_knows_its_pair(tmp_path: Path) -> None:
     manifest = small_session.write_session(tmp_path, ["train", "val"])
     entries = build(manifest, tmp_path)
     assert [entry.pair for entry in entries] == list(manifest.pairs)
-    assert {field.name for field in dataclasses.fields(Entry)} == {"pair", "planes", "black", "white", "target"}
+    assert {entry.levels for entry in entries} == {"declared"}
+    assert {entry.sites for entry in entries} == {2}
+
+
+@pytest.mark.parametrize("phase", ["RGGB", "BGGR"])
+def test_packed_by_position_nothing_is_cropped_and_each_site_keeps_its_level(tmp_path: Path, phase: str) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa=phase)
+    (entry,) = build(manifest, tmp_path, StoreSettings(0.0, packing="by-position"))
+    with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].short_path)) as opened:
+        mosaic = opened.raw_image_visible.copy()
+    assert entry.target.shape == (50, 66, 3)
+    for plane, (row, column) in enumerate([(0, 0), (0, 1), (1, 1), (1, 0)]):
+        assert np.array_equal(entry.planes[plane], mosaic[row::2, column::2])
+        assert entry.black[plane] == small_session.BLACK + 2 * row + column
+
+
+def test_a_crop_is_the_top_left_of_both_and_decodes_nothing(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa="BGGR")
+    (whole,) = build(manifest, tmp_path)
+    before = decoded(tmp_path)
+    (entry,) = build(manifest, tmp_path, StoreSettings(0.0, crop=(40, 9000)))
+    assert decoded(tmp_path) == before
+    assert entry.planes.shape == (4, 19, 32)  # rows 1 to 38 of the 40
+    assert np.array_equal(entry.planes, whole.planes[:, :19])
+    assert np.array_equal(entry.target, whole.target[:38])
+
+
+def test_levels_are_those_of_the_policy_and_decode_nothing(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train", "val"], cfa="BGGR")
+    declared, _ = build(manifest, tmp_path)
+    before = decoded(tmp_path)
+    pairs = [manifest.pairs[0].model_copy(update={"zero_error_dn": (1.0, 2.0, 3.0, 4.0)}), manifest.pairs[1]]
+    told, untold = build(manifest, tmp_path, StoreSettings(0.0, levels=LevelsPolicy("measured")), pairs=pairs)
+    assert decoded(tmp_path) == before
+    assert (told.levels, untold.levels) == ("measured", "declared")
+    assert (told.black - declared.black).tolist() == [4, 3, 1, 2]  # R, G, B, G of a BGGR mosaic
+    assert np.array_equal(told.white, declared.white)
+
+
+def test_fixed_multipliers_make_other_targets_with_their_own_record(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa="BGGR")
+    (camera,) = build(manifest, tmp_path)
+    (fixed,) = build(manifest, tmp_path, StoreSettings(0.0, white_balance=(2.5, 1.0, 1.25)))
+    assert len(list((tmp_path / "store").glob("*.target.npy"))) == 2
+    assert not np.array_equal(camera.target, fixed.target)
+    with rawpy.imread(str(tmp_path / "raws" / manifest.pairs[0].long_path)) as opened:
+        red, green, blue, _ = opened.camera_whitebalance
+    assert camera.rendering == RenderingRecord(white_balance=(red / green, 1.0, blue / green), maximum_adjusted=False)
+    assert fixed.rendering == RenderingRecord(white_balance=(2.5, 1.0, 1.25), maximum_adjusted=False)
+
+
+def test_the_record_says_whether_the_maximum_was_adjusted(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"] * 5, cfa="BGGR")
+    without = build(manifest, tmp_path)
+    entries = build(manifest, tmp_path, StoreSettings(0.4))
+    acted = [entry.rendering.maximum_adjusted for entry in entries if entry.rendering]
+    pairs = zip(entries, without, strict=True)
+    assert acted == [not np.array_equal(entry.target, plain.target) for entry, plain in pairs]
+    assert set(acted) == {True, False}
+    assert not any(entry.rendering.maximum_adjusted for entry in without if entry.rendering)
+
+
+def test_a_target_without_its_record_is_rendered_again(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"])
+    build(manifest, tmp_path)
+    record = next((tmp_path / "store").glob("*.target.json"))
+    record.unlink()
+    (entry,) = build(manifest, tmp_path)
+    assert entry.rendering
+    assert record.exists()
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"])
+    build(manifest, tmp_path)
+    record = next((tmp_path / "store").glob("*.target.json"))
+    record.write_bytes(record.read_bytes()[:-5])
+    with pytest.raises(IntegrityError, match=f"{record.name}.*delete it"):
+        build(manifest, tmp_path)
+
+
+def test_the_ratio_of_the_names_stands_with_the_entry(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"])
+    named = captures(manifest)
+    pair = manifest.pairs[0]
+    for path, seconds in ((pair.short_path, 0.033), (pair.long_path, 10.0)):
+        named[path] = named[path].model_copy(update={"name_exposure_time_s": seconds})
+    assert [entry.name_ratio for entry in build(manifest, tmp_path, captures=named)] == [10 / 0.033]
+    assert [entry.name_ratio for entry in build(manifest, tmp_path)] == [None]
+
+
+XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
+
+
+def test_an_xtrans_pair_is_packed_and_rendered_for_a_network_that_takes_it(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa=XTRANS, size=(520, 530))
+    with pytest.raises(UsageError, match=r'xtrans.*takes bayer frames only.*architecture = "xtrans"'):
+        build(manifest, tmp_path)
+    (entry,) = build(manifest, tmp_path, StoreSettings(0.0, cfa_kind="xtrans"))
+    layout = cfa.layout(XTRANS)
+    top, left = layout.offset
+    assert entry.planes.shape == (9, (520 - top) // 6 * 2, (530 - left) // 6 * 2)
+    assert entry.target.shape == (3 * entry.planes.shape[1], 3 * entry.planes.shape[2], 3)
+    assert (entry.sites, entry.black.tolist()) == (3, [64.0] * 9)
+    raws = tmp_path / "raws"
+    with rawpy.imread(str(raws / manifest.pairs[0].short_path)) as opened:
+        assert np.array_equal(entry.planes, layout.pack(opened.raw_image_visible))
+        colors = layout.pack(opened.raw_colors_visible)
+    assert [set(plane.ravel().tolist()) for plane in colors] == [{"RGB".index(color)} for color in "RGBRBGGGG"]
+    with rawpy.imread(str(raws / manifest.pairs[0].long_path)) as opened:
+        image = opened.postprocess(
+            use_camera_wb=True, no_auto_bright=True, output_bps=16, user_flip=0, adjust_maximum_thr=0
+        )
+    height, width = entry.target.shape[:2]
+    assert np.array_equal(entry.target, image[top : top + height, left : left + width])
+
+
+def test_a_bayer_pair_is_refused_by_a_network_for_xtrans(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"])
+    with pytest.raises(UsageError, match=r"bayer.*takes xtrans frames only.*recipe.*device"):
+        build(manifest, tmp_path, StoreSettings(0.0, cfa_kind="xtrans"))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_workers_render_what_rawpy_renders_in_this_process_bit_for_bit(tmp_path: Path, jobs: int) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"] * 4, cfa="GBRG", size=(120, 160))
+    entries = build(manifest, tmp_path, StoreSettings(0.75), jobs=jobs)
+    for pair, entry in zip(manifest.pairs, entries, strict=True):
+        with rawpy.imread(str(tmp_path / "raws" / pair.long_path)) as opened:
+            image = opened.postprocess(use_camera_wb=True, half_size=False, no_auto_bright=True, output_bps=16)
+        assert np.array_equal(entry.target, image[1:119])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from sidcurate import manifests
+from sidtrain import store
+
+folder = Path(sys.argv[1])
+manifest = manifests.load(folder / "manifests" / "phone")
+captures = {capture.path: capture for capture in manifest.captures}
+settings = store.StoreSettings(0.0)
+if __name__ == "__main__":
+    store.build(manifest.pairs, captures, folder / "raws", folder / "store", settings, jobs=2)
+"""
+
+
+def test_a_build_that_was_killed_goes_on_with_what_is_whole(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"] * 6, size=(400, 600))
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    process = subprocess.Popen([sys.executable, script, tmp_path], start_new_session=True)
+    folder = tmp_path / "store"
+    while process.poll() is None and len(list(folder.glob("*.target.npy"))) < 2:
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    left = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.npy")}
+    reports: list[tuple[int, int]] = []
+    entries = build(manifest, tmp_path, progress=lambda done, total: reports.append((done, total)))
+    assert 2 <= len(left) < 12
+    assert reports[0] == (0, 12 - len(left))
+    assert {name: decoded(tmp_path)[name] for name in left} == left
+    layout = cfa.layout("BGGR")
+    for pair, entry in zip(manifest.pairs, entries, strict=True):
+        assert np.array_equal(entry.planes, layout.pack(raw.read(tmp_path / "raws" / pair.short_path).mosaic))
+        target = raw.render(tmp_path / "raws" / pair.long_path, adjust_maximum_thr=0.0).image
+        assert np.array_equal(entry.target, layout.crop(target))

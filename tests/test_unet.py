@@ -64,7 +64,7 @@ def test_the_default_recipe_asks_for_sids_network() -> None:
 
 def test_a_recipe_takes_a_network_by_name_and_changes_single_numbers() -> None:
     assert architecture_of(Recipe(architecture="a4", up_bias=False)) == Architecture(levels=4, middle=0, up_bias=False)
-    assert architecture_of(Recipe(architecture="a1", width=8, levels=2)) == Architecture(
+    assert architecture_of(Recipe(architecture="a1", width=8, resolutions=2)) == Architecture(
         convolutions=1, width=8, levels=2
     )
 

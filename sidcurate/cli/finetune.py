@@ -192,10 +192,10 @@ def _say_what_would_be_written(
     manifest: "Manifest", recipe: "Recipe", chosen: "Chosen", run_dir: Path, store_dir: Path
 ) -> None:
     from sidcurate import source
-    from sidtrain import store
+    from sidtrain import policies, store
 
     captures = {capture.path: capture for capture in manifest.captures}
-    settings = store.StoreSettings(adjust_maximum_thr=recipe.adjust_maximum_thr)
+    settings = policies.store_settings(recipe, manifest)
     root = source.raw_root(manifest.directory)
     missing = store.missing_bytes([*chosen.train, *chosen.val], captures, root, store_dir, settings)
     steps = recipe.steps(len({pair.scene_id for pair in chosen.train}))

@@ -16,10 +16,12 @@ from scipy.ndimage import gaussian_filter
 from sidcurate import cfa, raw
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Capture, Pair
+from sidtrain import normalization
 from sidtrain.metrics import psnr_db
+from sidtrain.normalization import DECLARED, Levels
 from sidtrain.patches import amplification_ratio, unit_target
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
+from sidtrain.store import Entry, StoreSettings
 
 TRIVIAL: Final = ("amplified", "gaussian", "mean-color")
 # Half-octave steps from no visible blur to a picture of blobs, in mosaic px.
@@ -30,11 +32,12 @@ _TUNING_FRAMES, _TUNING_SIDE = 24, 1024
 
 @dataclass(frozen=True)
 class Raws:
-    """Where the raws of a manifest are, what it says of them, and the recipe that they are rendered by."""
+    """Where the raws of a manifest are, what it says of them, and how they are prepared."""
 
     root: Path
     captures: Mapping[str, Capture]
     recipe: Recipe
+    settings: StoreSettings
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Baselines:
 
     def pictures(self, entry: Entry) -> dict[str, Float32[np.ndarray, "h w 3"]]:
         """Return the three pictures of a short frame in 0..1, of the size of its target."""
-        picture = amplified(entry.pair, self.raws, amplification_ratio(entry.pair, self.raws.recipe))
+        picture = amplified(entry.pair, self.raws, amplification_ratio(entry, self.raws.recipe))
         flat = np.broadcast_to(np.asarray(self.mean_color, np.float32), entry.target.shape)
         return dict(zip(TRIVIAL, (picture, blurred(picture, self.sigma_px), flat), strict=True))
 
@@ -67,7 +70,7 @@ def learn(
     psnrs = []
     for done, entry in enumerate(tried):
         progress(done, len(tried))
-        picture = amplified(entry.pair, raws, amplification_ratio(entry.pair, raws.recipe))
+        picture = amplified(entry.pair, raws, amplification_ratio(entry, raws.recipe))
         target = unit_target(_center(entry.target))
         psnrs.append([psnr_db(blurred(_center(picture), sigma), target) for sigma in SIGMAS_PX])
     progress(len(tried), len(tried))
@@ -75,37 +78,52 @@ def learn(
 
 
 def amplified(pair: Pair, raws: Raws, ratio: float) -> Float32[np.ndarray, "h w 3"]:
-    """Return LibRaw's rendering of the amplified short frame, in 0..1, cropped to the RGGB phase.
+    """Return LibRaw's rendering of the amplified short frame, in 0..1, cropped as its target.
 
-    White balance, gamma and clip are those of the target; a ratio of 1 gives the short as it was shot.
+    Levels are those that the network gets; white balance, gamma and clip are those of the target. A ratio of 1 gives
+    the short as it was shot.
     """
     short, long = raws.captures[pair.short_path], raws.captures[pair.long_path]
     path = raws.root / short.path
     mosaic = raw.read(path).mosaic
-    if mosaic is None or short.cfa is None or short.black_level is None or short.white_level is None:
-        raise UsageError(f"{short.path}: no mosaic with known levels; run `sidcurate validate` and leave it out")
-    bright = amplified_mosaic(mosaic, short.black_level, short.white_level, ratio)
-    threshold = raws.recipe.adjust_maximum_thr
-    image = raw.render(path, bright, adjust_maximum_thr=threshold, white_balance=long.white_balance)
-    return unit_target(cfa.crop_to_rggb(image, short.cfa))
+    if mosaic is None or short.cfa is None:
+        raise UsageError(f"{short.path}: no mosaic to amplify; run `sidcurate validate` and leave it out")
+    settings = raws.settings
+    declared = normalization.levels(pair, short, DECLARED)
+    bright = amplified_mosaic(mosaic, declared, ratio, normalization.levels(pair, short, settings.levels))
+    image = raw.render(
+        path,
+        bright,
+        adjust_maximum_thr=settings.adjust_maximum_thr,
+        white_balance=settings.white_balance or long.white_balance,
+    ).image
+    height, width = settings.crop or mosaic.shape
+    return unit_target(cfa.layout(short.cfa, settings.packing).crop(image[:height, :width]))
 
 
 def amplified_mosaic(
-    mosaic: UInt16[np.ndarray, "h w"], black_level: Sequence[float], white_level: Sequence[float], ratio: float
+    mosaic: UInt16[np.ndarray, "h w"], declared: Levels, ratio: float, true: Levels | None = None
 ) -> UInt16[np.ndarray, "h w"]:
     """Return the mosaic whose signal above black is multiplied by a ratio and clipped at black and white.
 
     Args:
         mosaic: DN.
-        black_level: DN by CFA position.
-        white_level: DN by CFA position.
+        declared: levels that the result is held to.
         ratio: factor of the signal.
+        true: levels that the signal is counted by; the declared ones by default.
     """
-    result = np.empty_like(mosaic)
-    for source, site, black, white in zip(cfa.sites(mosaic), cfa.sites(result), black_level, white_level, strict=True):
-        signal = (source.astype(np.float32) - np.float32(black)) * np.float32(ratio)
+    result, true = np.empty_like(mosaic), true or declared
+    levels = (_by_site(values) for values in (declared.black, declared.white, true.black, true.white))
+    for source, site, black, white, zero, full in zip(cfa.sites(mosaic), cfa.sites(result), *levels, strict=True):
+        gain = np.float32(ratio * (white - black) / (full - zero))
+        signal = (source.astype(np.float32) - np.float32(zero)) * gain
         site[...] = np.rint(np.clip(signal + np.float32(black), black, white))
     return result
+
+
+def _by_site(values: tuple[float, ...]) -> tuple[float, ...]:
+    """Return values by 2x2 position; one value is that of all sites."""
+    return values * (4 // len(values))
 
 
 def blurred(picture: Float32[np.ndarray, "h w 3"], sigma_px: float) -> Float32[np.ndarray, "h w 3"]:

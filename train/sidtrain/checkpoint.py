@@ -21,14 +21,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.schemas import CfaKind, Paths, described
-from sidtrain.architectures import BAYER_PLANES, Architecture
+from sidcurate.schemas import CfaKind, Floats, Paths, described
+from sidtrain.architectures import Architecture
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of, build
 
 WEIGHTS = "model.safetensors"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 SCRATCH = "scratch"
 _TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")
 
@@ -65,6 +65,9 @@ class Sidecar(BaseModel):
     levels: str = described("Which black and white normalize the input, in the words of the recipe.")
     ratio: str = described("What the normalized input is multiplied by, in the words of the recipe.")
     input_clip: float = described("Upper clip of the amplified input; white is 1.")
+    white_balance: Floats | None = described(
+        "Multipliers for R, G, B of all its targets; null: those of the camera, frame by frame.", default=None
+    )
     recipe: Recipe = described("The recipe of the training.")
     imported: Imported | None = described("Where imported weights come from; null for our own training.", default=None)
     device: str | None = described("Slug of the camera that it was trained for.")
@@ -87,10 +90,10 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
     architecture = architecture_of(recipe)
     return {
         "architecture": architecture,
-        "cfa_kind": "bayer" if architecture.in_planes == BAYER_PLANES else "xtrans",
-        "packing": "by-phase",
-        "levels": "declared",
-        "ratio": f"cap {recipe.amplification_cap:g}",
+        "cfa_kind": recipe.cfa_kind,
+        "packing": recipe.packing,
+        "levels": recipe.levels,
+        "ratio": recipe.ratio,
         "input_clip": recipe.input_clip,
     }
 

@@ -1,7 +1,7 @@
 """Judge checkpoints on the scenes of a device that they have not seen, beside three trivial pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import baselines, checkpoint, panels, patches, protocols, scores, store, tiles
+from sidtrain import baselines, checkpoint, panels, patches, policies, protocols, scores, store, tiles
 from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
@@ -119,9 +119,10 @@ def evaluate(
     question = _Question(manifest, _networks(checkpoints), split, rules, variant)
     unseen = choose(manifest, [network.sidecar for network in question.networks], split, rules)
     raws = _raws(question)
-    settings = StoreSettings(adjust_maximum_thr=raws.recipe.adjust_maximum_thr)
     pairs = [*unseen.judged, *unseen.training]
-    entries = store.build(pairs, raws.captures, raws.root, store_dir, settings, jobs, partial(progress, "decoding"))
+    entries = store.build(
+        pairs, raws.captures, raws.root, store_dir, raws.settings, jobs, partial(progress, "decoding")
+    )
     judged, training = entries[: len(unseen.judged)], entries[len(unseen.judged) :]
 
     trivial = baselines.learn(training, raws, partial(progress, "choosing the Gaussian"))
@@ -167,25 +168,32 @@ def _networks(checkpoints: Mapping[str, Path]) -> list[Network]:
 
 
 def _raws(question: _Question) -> Raws:
-    """Return what renders targets and trivial pictures, after checking that all networks ask for the same targets."""
-    thresholds = {
-        network.name: network.sidecar.recipe.adjust_maximum_thr
-        if question.protocol.adjust_maximum_thr is None
-        else question.protocol.adjust_maximum_thr
-        for network in question.networks
-    }
-    if len(set(thresholds.values())) > 1:
-        stated = ", ".join(f"{name} {threshold:g}" for name, threshold in thresholds.items())
-        raise UsageError(
-            f"the checkpoints were trained on targets rendered with another adjust_maximum_thr ({stated}): there is no "
-            f"target to judge them all by; compare those with one, or use a protocol that fixes it, such as sid-paper"
-        )
+    """Return what renders targets and trivial pictures, after checking that all networks ask for the same."""
+    asked = {network.name: _settings(question, network.sidecar) for network in question.networks}
+    for field in fields(StoreSettings):
+        values = {name: getattr(settings, field.name) for name, settings in asked.items()}
+        if len(set(values.values())) > 1:
+            stated = ", ".join(f"{name} {value}" for name, value in values.items())
+            raise UsageError(
+                f"the checkpoints were trained on pairs prepared with another {field.name} ({stated}): there is no one "
+                "input and target to judge them all by; evaluate them one by one, or compare those with the same (a "
+                "protocol such as sid-paper fixes adjust_maximum_thr)"
+            )
+    settings = asked[question.networks[0].name]
     first = question.networks[0].sidecar.recipe
     return Raws(
         root=source.raw_root(question.manifest.directory),
         captures={capture.path: capture for capture in question.manifest.captures},
-        recipe=first.model_copy(update={"adjust_maximum_thr": next(iter(thresholds.values()))}),
+        recipe=first.model_copy(update={"adjust_maximum_thr": settings.adjust_maximum_thr}),
+        settings=settings,
     )
+
+
+def _settings(question: _Question, sidecar: Sidecar) -> StoreSettings:
+    own = sidecar.white_balance if sidecar.device == question.manifest.device else None
+    settings = policies.store_settings(sidecar.recipe, question.manifest, own)
+    fixed = question.protocol.adjust_maximum_thr
+    return settings if fixed is None else replace(settings, adjust_maximum_thr=fixed)
 
 
 def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[str]], split: Split) -> None:
@@ -234,7 +242,7 @@ def _score(
     question: _Question, entry: Entry, trivial: Baselines, name: str, picture: Picture, target: Picture
 ) -> Score:
     recipes = {network.name: network.sidecar.recipe for network in question.networks}
-    amplification = patches.amplification_ratio(entry.pair, recipes.get(name, trivial.raws.recipe))
+    amplification = patches.amplification_ratio(entry, recipes.get(name, trivial.raws.recipe))
     return Score(
         protocol=question.protocol.name,
         scene_id=entry.pair.scene_id,

@@ -20,14 +20,27 @@ import torch
 from sidcurate import source
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import board, checkpoint, devices, feed, history, parallel, patches, runs, store, tuning, validating
+from sidtrain import (
+    board,
+    checkpoint,
+    devices,
+    feed,
+    history,
+    parallel,
+    patches,
+    policies,
+    runs,
+    store,
+    tuning,
+    validating,
+)
 from sidtrain.execution import Execution
 from sidtrain.parallel import Group
 from sidtrain.patches import Cut
 from sidtrain.recipe import Recipe
 from sidtrain.runs import Chosen, InitialWeights, Position, Run
 from sidtrain.step import Step
-from sidtrain.store import Entry, StoreSettings
+from sidtrain.store import Entry
 from sidtrain.unet import Unet, architecture_of, build
 
 
@@ -38,6 +51,11 @@ class Scenes:
     train: list[list[Entry]]
     val: list[list[Entry]]
     sides: tuple[int, ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """All shorts that are used, those to train on first."""
+        return [entry for shorts in (*self.train, *self.val) for entry in shorts]
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,8 @@ def finetune(
         model, initial = initial_network(recipe, init)
         with history.only_writer(run_dir) if group.leads else nullcontext():
             scenes = _load(manifest, recipe, chosen, store_dir, jobs, on_store, group)
+            for remark in policies.remarks(scenes.entries, recipe):
+                say(remark)
             begin = _resumed if resume else partial(_begun, tune=tune)
             run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group))
             run, step, position = begin(run, model, scenes, group, say)
@@ -193,13 +213,13 @@ def _load(
 ) -> Scenes:
     """Decode what the store misses, in the first process only, and group it by scene."""
     captures = {capture.path: capture for capture in manifest.captures}
-    settings = StoreSettings(adjust_maximum_thr=recipe.adjust_maximum_thr)
+    settings = policies.store_settings(recipe, manifest)
     root = source.raw_root(manifest.directory)
     build = partial(store.build, [*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs)
     entries = build(on_store) if group.leads else []
     group.of_leader(None)  # The others wait for the frames, then find all of them.
     entries = entries or build()
-    train = patches.by_scene(entries[: len(chosen.train)], recipe)
+    train = patches.drawn(patches.by_scene(entries[: len(chosen.train)], recipe), recipe)
     val = patches.by_scene(entries[len(chosen.train) :], recipe)
     return Scenes(train, val, patches.patch_sides([entry for shorts in train for entry in shorts], recipe))
 
@@ -213,7 +233,7 @@ def _begun(
         run, lines = _tuned(run, model, scenes, group, say)
     step, position = Step(model, run.recipe.loss, run.execution, group), Position()
     if group.leads:
-        runs.begin(run, run.recipe.steps(len(scenes.train)), lines)
+        runs.begin(run, run.recipe.steps(len(scenes.train)), lines, policies.table(scenes.entries, run.recipe))
         position.metrics = _validated(run, model, scenes.val, 0)
         runs.save_state(run, step, position)
     return run, step, position

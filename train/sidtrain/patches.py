@@ -8,15 +8,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32, Shaped, UInt16
+from jaxtyping import Bool, Float32, Shaped, UInt16
 
+from sidcurate import cfa
 from sidcurate.errors import UsageError
-from sidcurate.schemas import Pair
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 
 # Which of the independent random streams of a seed a number belongs to.
-_ORDER, _PATCH, _SIDE = 0, 1, 2
+_ORDER, _PATCH, _SIDE, _RATIO = 0, 1, 2, 3
+
+# Row and column of each plane's site in a packed px of a Bayer mosaic.
+_RGGB_SITES = tuple(site for (site,) in cfa.layout("RGGB").sites)
+
+Windows = tuple[UInt16[np.ndarray, "c p p"], UInt16[np.ndarray, "3 ps ps"]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A square of packed px."""
+
+    top: int
+    left: int
+    side: int
+
+    def slices(self, down: int = 0, right: int = 0) -> tuple[slice, slice]:
+        """Return its rows and columns, moved by some packed px."""
+        top, left = self.top + down, self.left + right
+        return slice(top, top + self.side), slice(left, left + self.side)
 
 
 @dataclass(frozen=True)
@@ -32,10 +51,10 @@ class Cut:
         pair_id: where it comes from.
     """
 
-    planes: UInt16[np.ndarray, "4 p p"]
-    target: UInt16[np.ndarray, "3 p2 p2"]
-    black: Float32[np.ndarray, "4"]
-    scale: Float32[np.ndarray, "4"]
+    planes: UInt16[np.ndarray, "c p p"]
+    target: UInt16[np.ndarray, "3 ps ps"]
+    black: Float32[np.ndarray, "c"]
+    scale: Float32[np.ndarray, "c"]
     clip: float
     pair_id: str
 
@@ -49,29 +68,43 @@ class Cut:
 class Patch:
     """One aligned pair of patches, and where it comes from."""
 
-    input: Float32[np.ndarray, "4 p p"]
-    target: Float32[np.ndarray, "3 p2 p2"]
+    input: Float32[np.ndarray, "c p p"]
+    target: Float32[np.ndarray, "3 ps ps"]
     pair_id: str
 
 
-def amplification_ratio(pair: Pair, recipe: Recipe) -> float:
-    """Return what the short of a pair is multiplied by: min(exposure ratio, cap).
+def amplification_ratio(entry: Entry, recipe: Recipe, number: int | None = None) -> float:
+    """Return what the short of a pair is multiplied by, by the recipe's policy.
+
+    Args:
+        entry: the pair and what its files are called.
+        recipe: its policy, and the seed of a random ratio.
+        number: the patch that a random ratio is drawn for; None for a whole frame, which takes the exposure ratio.
 
     Raises:
-        UsageError: the exposure ratio of the pair is unknown.
+        UsageError: the policy asks for a ratio that is unknown.
     """
-    if pair.exposure_ratio is None:
-        raise UsageError(f"{pair.pair_id}: the exposure ratio is unknown; run `sidcurate validate` and leave it out")
-    return min(pair.exposure_ratio, recipe.amplification_cap)
+    policy = recipe.ratio_policy
+    place = None
+    if policy.kind == "random" and number is not None:
+        place = np.random.default_rng((recipe.seed, _RATIO, number)).random()
+    ratio = policy.ratio(entry.pair.exposure_ratio, entry.name_ratio, place)
+    if ratio is None:
+        what = "names state no exposure times" if policy.kind == "name" else "exposure ratio is unknown"
+        raise UsageError(
+            f'{entry.pair.pair_id}: its {what}, and the recipe says ratio = "{recipe.ratio}"; leave the pair out, or '
+            "choose another ratio"
+        )
+    return ratio
 
 
 def network_input(
-    planes: UInt16[np.ndarray, "4 h w"],
-    black: Float32[np.ndarray, "4"],
-    white: Float32[np.ndarray, "4"],
+    planes: UInt16[np.ndarray, "c h w"],
+    black: Float32[np.ndarray, "c"],
+    white: Float32[np.ndarray, "c"],
     amplification: float,
     clip: float = 1.0,
-) -> Float32[np.ndarray, "4 h w"]:
+) -> Float32[np.ndarray, "c h w"]:
     """Return what the network sees: black at 0, white at 1, amplified, clipped above.
 
     Args:
@@ -84,10 +117,10 @@ def network_input(
     return _scaled(planes, black, np.float32(amplification) / (white - black), clip)
 
 
-def frame_input(entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "4 h w"]:
+def frame_input(entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "c h w"]:
     """Return the network's input of a whole short frame under a recipe."""
-    amplification = amplification_ratio(entry.pair, recipe)
-    return network_input(entry.planes, entry.black, entry.white, amplification, recipe.input_clip)
+    ratio = amplification_ratio(entry, recipe)
+    return network_input(entry.planes, entry.black, entry.white, ratio, recipe.input_clip)
 
 
 def central(entry: Entry, side: int) -> Entry:
@@ -97,12 +130,19 @@ def central(entry: Entry, side: int) -> Entry:
     return replace(
         entry,
         planes=entry.planes[:, rows, columns],
-        target=entry.target[2 * rows.start : 2 * rows.stop, 2 * columns.start : 2 * columns.stop],
+        target=entry.target[tuple(_sites(side, entry.sites) for side in (rows, columns))],
     )
 
 
+def preview(entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "h w 3"]:
+    """Return the network's input of a whole short frame as RGB, each color the mean of its planes."""
+    planes = frame_input(entry, recipe)
+    colors = np.array(list(cfa.PLANE_COLORS[len(planes)]))
+    return np.stack([planes[colors == color].mean(axis=0) for color in "RGB"], axis=-1)
+
+
 def by_scene(entries: Sequence[Entry], recipe: Recipe) -> list[list[Entry]]:
-    """Return the entries that the recipe draws from, one list a scene, in the order of their names."""
+    """Return the entries of the bursts that the recipe asks for, one list a scene, in the order of their names."""
     scenes: dict[str, list[Entry]] = {}
     for entry in sorted(entries, key=lambda entry: (entry.pair.scene_id, entry.pair.pair_id)):
         if recipe.bursts == "all" or entry.pair.burst_index == 0:
@@ -110,13 +150,30 @@ def by_scene(entries: Sequence[Entry], recipe: Recipe) -> list[list[Entry]]:
     return list(scenes.values())
 
 
+def drawn(scenes: Sequence[list[Entry]], recipe: Recipe) -> list[list[Entry]]:
+    """Return the shorts of each scene that `cut` may draw: all of them, or all but the last.
+
+    Raises:
+        UsageError: without its last short, a scene has none.
+    """
+    if recipe.short_draw == "all":
+        return list(scenes)
+    for shorts in scenes:
+        if len(shorts) == 1:
+            raise UsageError(
+                f'{shorts[0].pair.scene_id}: the scene has one short, and short_draw = "exclude-last" never draws '
+                'the last: that leaves none; set short_draw = "all" in the recipe, or bursts = "all"'
+            )
+    return [shorts[:-1] for shorts in scenes]
+
+
 def patch_sides(entries: Sequence[Entry], recipe: Recipe) -> tuple[int, ...]:
     """Return the sides of a patch in packed px that `side_at` draws from, after checking that every frame holds them.
 
     Raises:
-        UsageError: a frame is smaller than a patch, or, with SID's exclusive draw, not larger.
+        UsageError: a frame is smaller than a patch, or, with SID's exclusive draw or phase-true turns, not larger.
     """
-    spare = 1 if recipe.offset_draw == "sid-exclusive" else 0
+    spare = 1 - _reach(recipe)
     smallest = min(entries, key=lambda entry: min(entry.planes.shape[1:]))
     height, width = smallest.planes.shape[1:]
     room = min(height, width) - spare
@@ -124,8 +181,9 @@ def patch_sides(entries: Sequence[Entry], recipe: Recipe) -> tuple[int, ...]:
     side = max(sides)
     if not 0 < side <= room:
         raise UsageError(
-            f"{smallest.pair.pair_id}: a patch of {side}x{side} packed px with the {recipe.offset_draw} draw does not "
-            f'fit in its frame of {height}x{width} packed px; set patch = "fit" or at most {room} in the recipe'
+            f"{smallest.pair.pair_id}: a patch of {side}x{side} packed px with the {recipe.offset_draw} draw and "
+            f"{recipe.augmentation} augmentation does not fit in its frame of {height}x{width} packed px; "
+            f'set patch = "fit" or at most {room} in the recipe'
         )
     return sides
 
@@ -147,7 +205,7 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
     An epoch visits each scene once in a new order, with one random short of the scene, as SID does.
 
     Args:
-        scenes: what `by_scene` returned.
+        scenes: what `drawn` returned.
         recipe: seed, draw, augmentation, amplification.
         side: what `side_at` returned for the step, in packed px.
         number: step * batch + place in the batch.
@@ -157,19 +215,15 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
     random = np.random.default_rng((recipe.seed, _PATCH, number))
     shorts = scenes[int(order[place])]
     entry = shorts[int(random.integers(len(shorts)))]
-    _, height, width = entry.planes.shape
-    reach = 1 if recipe.offset_draw == "inclusive" else 0
-    top, left = (int(random.integers(size - side + reach)) for size in (height, width))
-    planes = entry.planes[:, top : top + side, left : left + side]  # (4, p, p)
-    target = entry.target[2 * top : 2 * (top + side), 2 * left : 2 * (left + side)].transpose(2, 0, 1)  # (3, 2p, 2p)
-    if recipe.augmentation == "sid":
-        flips = random.random(3) < 0.5
-        planes, target = _flipped(planes, flips), _flipped(target, flips)
+    top, left = (int(random.integers(size - side + _reach(recipe))) for size in entry.planes.shape[1:])
+    turns = np.zeros(3, bool) if recipe.augmentation == "none" else random.random(3) < 0.5
+    window = _phase_true if recipe.augmentation == "phase-true" else _as_packed
+    planes, target = window(entry, Window(top, left, side), turns)
     return Cut(
         planes=planes,
         target=target,
         black=entry.black,
-        scale=np.float32(amplification_ratio(entry.pair, recipe)) / (entry.white - entry.black),
+        scale=np.float32(amplification_ratio(entry, recipe, number)) / (entry.white - entry.black),
         clip=recipe.input_clip,
         pair_id=entry.pair.pair_id,
     )
@@ -181,8 +235,8 @@ def unit_target(target: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*s
 
 
 def _scaled(
-    planes: UInt16[np.ndarray, "4 h w"], black: Float32[np.ndarray, "4"], scale: Float32[np.ndarray, "4"], clip: float
-) -> Float32[np.ndarray, "4 h w"]:
+    planes: UInt16[np.ndarray, "c h w"], black: Float32[np.ndarray, "c"], scale: Float32[np.ndarray, "c"], clip: float
+) -> Float32[np.ndarray, "c h w"]:
     x = planes.astype(np.float32, order="C")  # Turned windows too: the default keeps the order of their memory.
     x -= black[:, None, None]
     np.maximum(x, 0, out=x)
@@ -190,13 +244,48 @@ def _scaled(
     return np.minimum(x, np.float32(clip), out=x)
 
 
-def _flipped(image: Shaped[np.ndarray, "c h w"], flips: Shaped[np.ndarray, "3"]) -> Shaped[np.ndarray, "c H W"]:
-    """Return a view: rows flipped, columns flipped, transposed, each where its flag says so.
+def _reach(recipe: Recipe) -> int:
+    """Return whether the last offset can be drawn; a phase-true flip needs the row or column beyond the patch."""
+    return int(recipe.offset_draw == "inclusive" and recipe.augmentation != "phase-true")
 
-    SID does this on the packed planes and does not re-order them: the Bayer phase changes against the target.
+
+def _as_packed(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Windows:
+    """Return views of planes and target, turned as SID does.
+
+    The planes are not re-ordered: the Bayer phase changes against the target.
     """
-    if flips[0]:
+    rows, columns = window.slices()
+    target = entry.target[_sites(rows, entry.sites), _sites(columns, entry.sites)]
+    return _turned(entry.planes[:, rows, columns], turns), _turned(target.transpose(2, 0, 1), turns)
+
+
+def _phase_true(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Windows:
+    """Return planes (a copy) and target (a view) as if the mosaic had been turned and packed anew.
+
+    A flipped RGGB mosaic starts with another phase; one site further on it is RGGB again. So where rows or columns are
+    flipped, the window of the mosaic and of the target moves by one site, which for the planes on the even sites means
+    by one packed px. Transposed, the two greens change places.
+    """
+    down, right, transpose = (int(turn) for turn in turns)
+    shifted = [
+        plane[window.slices(down * (1 - row), right * (1 - column))]
+        for plane, (row, column) in zip(entry.planes, _RGGB_SITES, strict=True)
+    ]
+    planes = np.stack([shifted[place] for place in ((0, 3, 2, 1) if transpose else (0, 1, 2, 3))])
+    top, left = 2 * window.top + down, 2 * window.left + right
+    target = entry.target[top : top + 2 * window.side, left : left + 2 * window.side]
+    return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns)
+
+
+def _sites(packed: slice, sites: int) -> slice:
+    """Return the rows or columns of the mosaic that some of the planes show."""
+    return slice(sites * packed.start, sites * packed.stop)
+
+
+def _turned(image: Shaped[np.ndarray, "c h w"], turns: Bool[np.ndarray, "3"]) -> Shaped[np.ndarray, "c H W"]:
+    """Return a view: rows flipped, columns flipped, transposed, each where its flag says so."""
+    if turns[0]:
         image = image[:, ::-1]
-    if flips[1]:
+    if turns[1]:
         image = image[:, :, ::-1]
-    return image.transpose(0, 2, 1) if flips[2] else image
+    return image.transpose(0, 2, 1) if turns[2] else image

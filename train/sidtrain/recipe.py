@@ -9,9 +9,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from sidcurate.cfa import Packing
 from sidcurate.errors import UsageError
-from sidcurate.schemas import described
+from sidcurate.schemas import CfaKind, described
+from sidtrain import amplification
+from sidtrain.amplification import RatioPolicy
 from sidtrain.architectures import BAYER_PLANES, NETWORKS
+from sidtrain.normalization import LevelsPolicy, LevelsSource
 
 # A wheel carries the recipes inside the package, a checkout beside it.
 _INSTALLED = Path(__file__).parent / "recipes"
@@ -20,10 +24,10 @@ _FOLDER = _INSTALLED if _INSTALLED.is_dir() else Path(__file__).parents[1] / "re
 _SEEDS = "seeds"  # every run of the two reports that this program grew from
 
 Schedule = Annotated[tuple[Annotated[tuple[int, float], Field(strict=False)], ...], Field(strict=False)]
-
-
 DeviceType = Literal["auto", "cpu", "cuda", "mps"]
 Sides = Annotated[tuple[int, ...], Field(strict=False)]
+Black = Annotated[tuple[float, ...], Field(strict=False, min_length=1)]
+Size = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], Field(strict=False)]
 
 
 class Recipe(BaseModel):
@@ -33,7 +37,9 @@ class Recipe(BaseModel):
 
     architecture: str = described("Network, by its name in `sidtrain.architectures`.", default="sid")
     width: int = described("Channels of the first level; each further level has twice as many.", default=32, ge=1)
-    levels: int | None = described("Resolutions; null: as many as the network of that name has.", default=None, ge=1)
+    resolutions: int | None = described(
+        "Resolutions; null: as many as the network of that name has.", default=None, ge=1
+    )
     up_bias: bool = described("Bias in the transposed convolutions, as the PyTorch ports have it.", default=True)
 
     patch: int | Literal["fit"] | Sides = described(
@@ -44,22 +50,66 @@ class Recipe(BaseModel):
     offset_draw: Literal["sid-exclusive", "inclusive"] = described(
         "SID's draw never reaches the last row and column of offsets; 'inclusive' does.", default="sid-exclusive"
     )
-    augmentation: Literal["sid", "none"] = described(
-        "'sid': flip rows, flip columns, transpose, each with p = 0.5, on packed input and target alike.", default="sid"
+    augmentation: Literal["sid", "phase-true", "none"] = described(
+        "Flip rows, flip columns, transpose, each with p = 0.5. 'sid' turns the packed input as it is, so that the "
+        "Bayer phase changes against the target. 'phase-true' turns the mosaic and moves input and target by one site "
+        "where that keeps the phase; it needs a packed px more than the patch.",
+        default="sid",
     )
     bursts: Literal["first", "all"] = described(
         "Shorts to draw from: the first frame of each burst, as SID does, or all.", default="first"
     )
+    short_draw: Literal["all", "exclude-last"] = described(
+        "'exclude-last' never draws the last short of a scene, as ports do whose random integer excludes its end.",
+        default="all",
+    )
     batch: int = described("Patches a step.", default=1, ge=1)
 
-    amplification_cap: float = described("The short is multiplied by min(exposure ratio, cap).", default=300.0, gt=0)
+    packing: Packing = described(
+        "'by-phase' crops mosaic and target to the phase of SID's planes; 'by-position' packs every mosaic as if it "
+        "had that phase, as ports of SID do: other colors in each plane, shown for comparison.",
+        default="by-phase",
+    )
+    crop: Size | None = described(
+        "Height and width of the top left part of each mosaic and target that is used, at most; null: all of it.",
+        "px",
+        default=None,
+    )
+    ratio: str = described(
+        "What the short is multiplied by. 'exif': the exposure ratio of the headers; 'name': that of the file names; "
+        "'cap K': the exposure ratio of the headers, at most K, as SID does with 300; 'fixed K'; 'none': 1; 'random "
+        "A-B': uniform, drawn for each patch, and the exposure ratio of the headers where a whole frame is judged.",
+        default="cap 300",
+    )
+    levels: LevelsSource = described(
+        "Black and white of the input. 'declared': those of the file. 'measured': to the declared black is added the "
+        "zero error of the pair, by CFA position, which the two frames together tell, in training and evaluation "
+        "alike; a pair that does not tell keeps the declared black, and white is always the declared one. 'override': "
+        "`black_override` and `bits_override`.",
+        default="declared",
+    )
+    black_override: float | Black | None = described(
+        "With levels = 'override': black, one value or one by CFA position; null: the declared one.", "DN", default=None
+    )
+    bits_override: int | None = described(
+        "With levels = 'override': bits of a code, white is 2^bits - 1; null: the declared white.",
+        "bit",
+        default=None,
+        ge=1,
+        le=16,
+    )
     input_clip: float = described("Upper clip of the amplified input; white is 1.", default=1.0, gt=0)
     adjust_maximum_thr: float = described(
         "LibRaw's threshold of the target's rendering: above this share of white the picture's own maximum becomes "
-        "white. 0.75 is LibRaw's default and SID's; 0 turns it off.",
+        "white. 0.75 is LibRaw's default and SID's; 0 turns it off; LibRaw takes 1 for 0.75.",
         default=0.75,
         ge=0,
-        le=1,
+        lt=1,
+    )
+    white_balance: Literal["camera", "fixed"] = described(
+        "Multipliers of the target's rendering. 'camera': those of each long frame, as SID. 'fixed': for the whole "
+        "device the medians of red and of blue over the long frames of its training pairs.",
+        default="camera",
     )
 
     loss: Literal["l1", "l2", "l2_half_sum"] = described(
@@ -93,6 +143,12 @@ class Recipe(BaseModel):
             raise ValueError(f"must be a side of at least 1 packed px, a list of such sides, or 'fit', it is {patch!r}")
         return patch
 
+    @field_validator("ratio")
+    @classmethod
+    def _check_ratio(cls, ratio: str) -> str:
+        amplification.parse(ratio)
+        return ratio
+
     @model_validator(mode="after")
     def _check(self) -> "Recipe":
         starts = [start for start, _ in self.schedule]
@@ -102,9 +158,23 @@ class Recipe(BaseModel):
             raise ValueError("schedule has a learning rate that is not positive")
         if self.architecture not in NETWORKS:
             raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(NETWORKS)}")
-        if NETWORKS[self.architecture].in_planes != BAYER_PLANES:
-            raise ValueError(f"architecture {self.architecture!r} takes no Bayer mosaic, and no other is packed yet")
+        self._check_augmentation()
+        self._check_levels()
         return self
+
+    def _check_augmentation(self) -> None:
+        if self.augmentation != "phase-true":
+            return
+        if NETWORKS[self.architecture].in_planes != BAYER_PLANES or self.packing != "by-phase":
+            raise ValueError("augmentation 'phase-true' is for Bayer mosaics packed by phase; use 'sid' or 'none'")
+
+    def _check_levels(self) -> None:
+        given = [name for name in ("black_override", "bits_override") if getattr(self, name) is not None]
+        if (self.levels == "override") != bool(given):
+            raise ValueError(
+                f"levels is {self.levels!r}, with {' and '.join(given) or 'neither black_override nor bits_override'}: "
+                "give one or both of them with levels = 'override', and only then"
+            )
 
     @property
     def sides(self) -> tuple[int, ...]:
@@ -112,6 +182,22 @@ class Recipe(BaseModel):
         if self.patch == "fit":
             return ()
         return (self.patch,) if isinstance(self.patch, int) else self.patch
+
+    @property
+    def cfa_kind(self) -> CfaKind:
+        """The color filter arrays that the network takes."""
+        return "bayer" if NETWORKS[self.architecture].in_planes == BAYER_PLANES else "xtrans"
+
+    @property
+    def ratio_policy(self) -> RatioPolicy:
+        """What `ratio` says."""
+        return amplification.parse(self.ratio)
+
+    @property
+    def levels_policy(self) -> LevelsPolicy:
+        """What `levels` and the overrides say."""
+        black = self.black_override
+        return LevelsPolicy(self.levels, (black,) if isinstance(black, int | float) else black, self.bits_override)
 
     def steps(self, scenes: int) -> int:
         """Return the number of steps of the whole training on so many scenes; an epoch visits each scene once."""

@@ -13,14 +13,14 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import checkpoint, history
+from sidtrain import checkpoint, history, policies
 from sidtrain.checkpoint import Sidecar
 from sidtrain.execution import Execution
 from sidtrain.history import METRICS
 from sidtrain.recipe import Recipe
 from sidtrain.step import Step
 
-STATE, PICTURES = "state.pt", "pictures"
+STATE, PAIRS, PICTURES = "state.pt", "pairs.json", "pictures"
 
 
 @dataclass(frozen=True)
@@ -104,15 +104,17 @@ def require_free(directory: Path, resume: bool) -> None:
         raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
 
 
-def begin(run: Run, steps: int, trial: Sequence[str]) -> None:
-    """Make the folder of a new run, with its record and an empty log.
+def begin(run: Run, steps: int, trial: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> None:
+    """Make the folder of a new run, with its record, the table of its pairs and an empty log.
 
     Args:
         run: the run.
         steps: of the whole training.
         trial: what `--tune` measured, in lines.
+        pairs: what each pair is used with, see `policies.table`.
     """
     (run.directory / PICTURES).mkdir(parents=True, exist_ok=True)
+    write_whole(run.directory / PAIRS, (json.dumps(pairs, indent=1) + "\n").encode())
     (run.directory / METRICS).write_bytes(b"")
     record = history.RunRecord(
         device=run.manifest.device,
@@ -205,6 +207,7 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     recipe = run.recipe
     return Sidecar(
         **checkpoint.input_of(recipe),
+        white_balance=policies.store_settings(recipe, run.manifest).white_balance,
         recipe=recipe,
         device=run.manifest.device,
         manifest_sums=dict(run.manifest.sums),
@@ -224,5 +227,6 @@ def _protocol(recipe: Recipe, scenes: int) -> str:
     return (
         f"mean over {scenes} validation scenes, a scene's shorts first; central crop of at most "
         f"{recipe.validation_crop} packed px; float RGB against LibRaw's rendering (adjust_maximum_thr "
-        f"{recipe.adjust_maximum_thr:g}); L1 of the unclipped, PSNR of the clipped output"
+        f"{recipe.adjust_maximum_thr:g}, white balance {recipe.white_balance}); L1 of the unclipped, PSNR of the "
+        "clipped output"
     )

@@ -2,7 +2,8 @@
 
 A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering, both as memory-mapped `.npy`
 files. A file's name is a hash of the raw's content and of the settings that made it: a changed raw or setting makes a
-new file and leaves the others alone.
+new file and leaves the others alone. Beside each rendering a record says what it depended on. Each file appears whole,
+the record before its pixels: a build that was killed goes on with what it left.
 """
 
 import hashlib
@@ -14,25 +15,49 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt16
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidcurate import cfa, manifests, raw
-from sidcurate.durable import sweep, whole_file
+from sidcurate.cfa import Layout, Packing
+from sidcurate.durable import sweep, whole_file, write_whole
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
-from sidcurate.schemas import Capture, Pair
+from sidcurate.schemas import Capture, CfaKind, Floats, Pair, described
+from sidtrain import normalization
+from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource
 
-_FORMAT = 1  # raise it when the same raw and settings give other bytes
+_FORMAT = 2  # raise it when the same raw and settings give other bytes
+_AROUND_BYTES = 4096  # header of the array and the record beside it, at most
 
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """What the content of a store depends on, besides the raws.
+    """What the entries depend on, besides the raws: see the recipe.
 
     Attributes:
-        adjust_maximum_thr: LibRaw's threshold in the rendering of the targets, see the recipe.
+        adjust_maximum_thr: LibRaw's threshold in the rendering of the targets.
+        white_balance: multipliers for R, G, B of all targets; None: the camera's of each long frame.
+        packing: how the mosaic becomes planes.
+        cfa_kind: the arrays that are accepted.
+        crop: height and width in px of the top left part that is used, at most; costs no decoding.
+        levels: black and white of the entries; costs no decoding.
     """
 
     adjust_maximum_thr: float
+    white_balance: tuple[float, ...] | None = None
+    packing: Packing = "by-phase"
+    cfa_kind: CfaKind = "bayer"
+    crop: tuple[int, int] | None = None
+    levels: LevelsPolicy = DECLARED
+
+
+class RenderingRecord(BaseModel):
+    """What is kept beside the rendering of a long frame."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    white_balance: Floats | None = described("Multipliers for R, G, B with G = 1; null: LibRaw chose its own.")
+    maximum_adjusted: bool = described("Whether LibRaw took the maximum of the picture itself for white.")
 
 
 @dataclass(frozen=True)
@@ -41,17 +66,36 @@ class Entry:
 
     Attributes:
         pair: the pair of the manifest.
-        planes: packed short frame R, G, B, G in DN, memory-mapped.
+        planes: packed short frame in DN, 4 planes for Bayer, 9 for X-Trans, memory-mapped.
         black: black level of the short frame by plane, in DN.
         white: white level of the short frame by plane, in DN.
         target: LibRaw's rendering of the long frame, cropped with the same phase, memory-mapped.
+        levels: where black and white come from.
+        name_ratio: exposure ratio of the two file names; None where they state none.
+        rendering: what the target depended on; None for a target that no store made.
     """
 
     pair: Pair
-    planes: UInt16[np.ndarray, "4 h w"]
-    black: Float32[np.ndarray, "4"]
-    white: Float32[np.ndarray, "4"]
-    target: UInt16[np.ndarray, "h2 w2 3"]
+    planes: UInt16[np.ndarray, "p h w"]
+    black: Float32[np.ndarray, "p"]
+    white: Float32[np.ndarray, "p"]
+    target: UInt16[np.ndarray, "hs ws 3"]
+    levels: LevelsSource = "declared"
+    name_ratio: float | None = None
+    rendering: RenderingRecord | None = None
+
+    @property
+    def sites(self) -> int:
+        """Mosaic sites along a side of a packed px: 2 for Bayer, 3 for X-Trans."""
+        return len(self.target) // int(self.planes.shape[1])
+
+
+@dataclass(frozen=True)
+class _Rendering:
+    """How a target is rendered."""
+
+    adjust_maximum_thr: float
+    white_balance: tuple[float, ...] | None
 
 
 @dataclass(frozen=True)
@@ -60,15 +104,25 @@ class _Job:
 
     raw: Path
     sha256: str
-    cfa: str
+    layout: Layout
     shape: tuple[int, int]  # packed
-    rendering: StoreSettings | None  # None: keep the packed planes
+    rendering: _Rendering | None  # None: keep the packed planes
     path: Path
 
     @property
+    def record(self) -> Path:
+        """File beside a target."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def done(self) -> bool:
+        return self.path.exists() and (self.rendering is None or self.record.exists())
+
+    @property
     def size_bytes(self) -> int:
-        """Bytes of the pixels: four planes of 16 bit, or three colors at each of four sites."""
-        return 2 * self.shape[0] * self.shape[1] * (12 if self.rendering else 4)
+        """Bytes on the disk: 16 bit for each plane, or for three colors at each site, and what is around them."""
+        values = 3 * self.layout.side**2 if self.rendering else self.layout.planes
+        return 2 * self.shape[0] * self.shape[1] * values + _AROUND_BYTES
 
 
 def build(
@@ -92,13 +146,14 @@ def build(
         progress: called with the count of decoded frames and of frames to decode.
 
     Raises:
-        UsageError: a capture is no Bayer frame or has no levels, or the two of a pair differ in size.
+        UsageError: a capture has another array than the settings accept or no levels, or the two of a pair differ in
+            size.
         MissingResourceError: the disk has not enough space for what is missing; nothing was written.
         IntegrityError: a raw is not the one that was ingested (SET305).
         UnreadableRawError: a raw is gone (SET304) or cannot be decoded.
     """
     frames = [_frames(pair, captures, raw_root, store, settings) for pair in pairs]
-    missing = {job.path: job for both in frames for job in both if not job.path.exists()}
+    missing = {job.path: job for both in frames for job in both if not job.done}
     sweep(store)
     _require_space(store, sum(job.size_bytes for job in missing.values()))
     progress(0, len(missing))
@@ -107,7 +162,7 @@ def build(
             if isinstance(outcome, Failure):
                 raise UnreadableRawError(f"{job.raw}: {outcome.reason}; ingest the folder again to leave this pair out")
             progress(done, len(missing))
-    return [_entry(pair, captures[pair.short_path], *both) for pair, both in zip(pairs, frames, strict=True)]
+    return [_entry(pair, captures, settings, *both) for pair, both in zip(pairs, frames, strict=True)]
 
 
 def missing_bytes(
@@ -115,38 +170,48 @@ def missing_bytes(
 ) -> int:
     """Return the bytes that `build` would write."""
     jobs = {job.path: job for pair in pairs for job in _frames(pair, captures, raw_root, store, settings)}
-    return sum(job.size_bytes for job in jobs.values() if not job.path.exists())
+    return sum(job.size_bytes for job in jobs.values() if not job.done)
 
 
 def _frames(
     pair: Pair, captures: Mapping[str, Capture], raw_root: Path, store: Path, settings: StoreSettings
 ) -> tuple[_Job, _Job]:
-    short = _job(captures[pair.short_path], raw_root, store, None)
-    long = _job(captures[pair.long_path], raw_root, store, settings)
-    if (short.shape, short.cfa) != (long.shape, long.cfa):
+    rendering = _Rendering(settings.adjust_maximum_thr, settings.white_balance)
+    short = _job(captures[pair.short_path], raw_root, store, settings, None)
+    long = _job(captures[pair.long_path], raw_root, store, settings, rendering)
+    if (short.shape, short.layout) != (long.shape, long.layout):
         raise UsageError(
-            f"{pair.pair_id}: the short frame is {short.cfa} of {short.shape} packed px, the long one {long.cfa} of "
-            f"{long.shape}; PAIR206 must not be ignored for training"
+            f"{pair.pair_id}: the short frame is {captures[pair.short_path].cfa} of {short.shape} packed px, the long "
+            f"one {captures[pair.long_path].cfa} of {long.shape}; PAIR206 must not be ignored for training"
         )
     return short, long
 
 
-def _job(capture: Capture, raw_root: Path, store: Path, rendering: StoreSettings | None) -> _Job:
-    if capture.cfa_kind != "bayer" or capture.cfa is None or capture.sha256 is None:
-        raise UsageError(
-            f"{capture.path}: its color filter array is {capture.cfa_kind or 'unknown'}, the network takes "
-            "Bayer frames only; take it out of the folder and ingest again"
-        )
-    what = {"raw": capture.sha256, "cfa": capture.cfa, "rendering": asdict(rendering) if rendering else None}
+def _job(capture: Capture, raw_root: Path, store: Path, settings: StoreSettings, rendering: _Rendering | None) -> _Job:
+    if capture.cfa_kind != settings.cfa_kind or capture.cfa is None or capture.sha256 is None:
+        raise _unfit(capture, settings.cfa_kind)
+    layout = cfa.layout(capture.cfa, settings.packing)
+    how = asdict(rendering) if rendering else None
+    what = {"raw": capture.sha256, "cfa": capture.cfa, "packing": settings.packing, "rendering": how}
     key = hashlib.sha256(json.dumps({"format": _FORMAT, **what}, sort_keys=True).encode()).hexdigest()
-    top, left = cfa.phase_offset(capture.cfa)
     return _Job(
         raw=raw_root / capture.path,
         sha256=capture.sha256,
-        cfa=capture.cfa,
-        shape=(((capture.height or 0) - top) // 2, ((capture.width or 0) - left) // 2),
+        layout=layout,
+        shape=layout.packed(capture.height or 0, capture.width or 0),
         rendering=rendering,
         path=store / f"{key}.{'target' if rendering else 'planes'}.npy",
+    )
+
+
+def _unfit(capture: Capture, accepted: CfaKind) -> UsageError:
+    kind = capture.cfa_kind or "unknown"
+    cure = {
+        "bayer": "train it with a recipe whose architecture takes Bayer mosaics, such as device",
+        "xtrans": 'train it with a recipe that says architecture = "xtrans"',
+    }.get(kind, "take it out of the folder and ingest again")
+    return UsageError(
+        f"{capture.path}: its color filter array is {kind}, the recipe's network takes {accepted} frames only; {cure}"
     )
 
 
@@ -170,13 +235,15 @@ def _decode(job: _Job) -> None:
             "run `sidcurate ingest` again"
         )
     if job.rendering:
-        image = raw.render(job.raw, adjust_maximum_thr=job.rendering.adjust_maximum_thr)
-        _write(job.path, np.ascontiguousarray(cfa.crop_to_rggb(image, job.cfa)))
+        rendering = raw.render(job.raw, **asdict(job.rendering))
+        record = RenderingRecord(white_balance=rendering.white_balance, maximum_adjusted=rendering.maximum_adjusted)
+        write_whole(job.record, record.model_dump_json().encode())
+        _write(job.path, np.ascontiguousarray(job.layout.crop(rendering.image)))
         return
     mosaic = raw.read(job.raw).mosaic
     if mosaic is None:
         raise UnreadableRawError(f"{job.raw} has several values a pixel now; run `sidcurate ingest` again")
-    _write(job.path, cfa.pack(mosaic, job.cfa))
+    _write(job.path, job.layout.pack(mosaic))
 
 
 def _write(path: Path, array: UInt16[np.ndarray, "..."]) -> None:
@@ -184,21 +251,45 @@ def _write(path: Path, array: UInt16[np.ndarray, "..."]) -> None:
         np.save(stream, array)
 
 
-def _entry(pair: Pair, short: Capture, planes: _Job, target: _Job) -> Entry:
-    if short.black_level is None or short.white_level is None:
-        raise UsageError(f"{short.path}: its black or white level is unknown; CAP121 must not be ignored for training")
+def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings, planes: _Job, target: _Job) -> Entry:
+    short, long = captures[pair.short_path], captures[pair.long_path]
+    levels = normalization.levels(pair, short, settings.levels)
+    layout = planes.layout
+    height, width = planes.shape
+    if settings.crop:
+        height, width = map(min, planes.shape, layout.packed(*settings.crop))
     return Entry(
         pair=pair,
-        planes=_opened(planes.path),
-        black=np.asarray(cfa.by_plane(short.black_level, planes.cfa), np.float32),
-        white=np.asarray(cfa.by_plane(short.white_level, planes.cfa), np.float32),
-        target=_opened(target.path),
+        planes=_opened(planes.path)[:, :height, :width],
+        black=np.asarray(layout.by_plane(levels.black), np.float32),
+        white=np.asarray(layout.by_plane(levels.white), np.float32),
+        target=_opened(target.path)[: layout.side * height, : layout.side * width],
+        levels=levels.source,
+        name_ratio=_name_ratio(short, long),
+        rendering=_record(target.record),
     )
+
+
+def _name_ratio(short: Capture, long: Capture) -> float | None:
+    if short.name_exposure_time_s is None or long.name_exposure_time_s is None:
+        return None
+    return long.name_exposure_time_s / short.name_exposure_time_s
 
 
 def _opened(path: Path) -> UInt16[np.ndarray, "..."]:
     try:
         array: UInt16[np.ndarray, ...] = np.load(path, mmap_mode="r")
     except (ValueError, EOFError) as error:
-        raise IntegrityError(f"{path} is damaged ({error}); delete it and run again") from error
+        raise _damaged(path, error) from error
     return array
+
+
+def _record(path: Path) -> RenderingRecord:
+    try:
+        return RenderingRecord.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise _damaged(path, error.errors()[0]["msg"]) from error
+
+
+def _damaged(path: Path, error: Exception | str) -> IntegrityError:
+    return IntegrityError(f"{path} is damaged ({error}); delete it and run again")

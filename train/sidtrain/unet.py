@@ -60,9 +60,9 @@ def build(architecture: Architecture) -> Unet:
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
-    """Return the architecture that a recipe asks for: the named one, with the recipe's own width, levels and bias."""
+    """Return the architecture that a recipe asks for: the named one, with its own width, resolutions and bias."""
     named = NETWORKS[recipe.architecture]
-    levels = named.levels if recipe.levels is None else recipe.levels
+    levels = named.levels if recipe.resolutions is None else recipe.resolutions
     return named.model_copy(update={"width": recipe.width, "levels": levels, "up_bias": recipe.up_bias})
 
 

@@ -33,9 +33,8 @@ def write_picture(path: Path, model: Unet, entry: Entry, recipe: Recipe) -> None
     The short is shown as the network gets it: without white balance, at half resolution, only with a gamma to see it.
     """
     crop = patches.central(entry, recipe.validation_crop)
-    red, green, blue, other_green = patches.frame_input(crop, recipe)
-    short = np.stack([red, (green + other_green) / 2, blue], axis=-1).clip(0, 1) ** (1 / 2.2)
-    panels = (short.repeat(2, axis=0).repeat(2, axis=1), _output(model, crop, recipe).clip(0, 1))
+    short = patches.preview(crop, recipe).clip(0, 1) ** (1 / 2.2)
+    panels = (short.repeat(crop.sites, axis=0).repeat(crop.sites, axis=1), _output(model, crop, recipe).clip(0, 1))
     picture = np.concatenate([*panels, patches.unit_target(crop.target)], axis=1)
     Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
 

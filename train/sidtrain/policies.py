@@ -1,0 +1,104 @@
+"""What a recipe asks of a manifest's data: the settings of the store, and what to say of the pairs. No torch."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from sidcurate import verdicts
+from sidcurate.errors import UsageError
+from sidcurate.manifests import Manifest
+from sidtrain import patches
+from sidtrain.recipe import Recipe
+from sidtrain.store import Entry, StoreSettings
+
+# A tenth in one multiplier moves its channel by 4.4 % (the target's gamma is about 1 / 2.2): 35 dB at a mean of 0.4,
+# a quarter of the error of a good network, which cannot see from the short what the camera chose for the long frame.
+WHITE_BALANCE_SPREAD: Final = 0.1
+
+
+def store_settings(recipe: Recipe, manifest: Manifest, white_balance: tuple[float, ...] | None = None) -> StoreSettings:
+    """Return what the store needs to know of a recipe, for the pairs of a manifest.
+
+    Args:
+        recipe: its policies.
+        manifest: validated manifest of the device.
+        white_balance: the fixed multipliers of a checkpoint that was trained for this device; without them they are
+            chosen from the manifest.
+
+    Raises:
+        UsageError: fixed multipliers are asked for and no long frame of the training pairs states any.
+    """
+    fixed = recipe.white_balance == "fixed"
+    return StoreSettings(
+        adjust_maximum_thr=recipe.adjust_maximum_thr,
+        white_balance=(white_balance or device_white_balance(manifest)) if fixed else None,
+        packing=recipe.packing,
+        cfa_kind=recipe.cfa_kind,
+        crop=recipe.crop,
+        levels=recipe.levels_policy,
+    )
+
+
+def device_white_balance(manifest: Manifest) -> tuple[float, float, float]:
+    """Return one set of multipliers for a device: the medians of R and of B, with G = 1.
+
+    Each long frame of a usable training pair counts once.
+
+    Raises:
+        UsageError: none of them states multipliers.
+    """
+    longs = {pair.long_path for pair in verdicts.usable_pairs(manifest) if pair.split == "train"}
+    known = [frame.white_balance for frame in manifest.captures if frame.path in longs and frame.white_balance]
+    if not known:
+        raise UsageError(
+            f"{manifest.device}: no long frame of its training pairs states a white balance, whose median "
+            'white_balance = "fixed" takes; set white_balance = "camera" in the recipe'
+        )
+    red, green, blue = np.median(known, axis=0).tolist()
+    return red, green, blue
+
+
+def white_balance_spread(entries: Sequence[Entry]) -> float:
+    """Return by how much the multipliers of the targets differ: largest over smallest less 1, of R or of B."""
+    renderings = [entry.rendering for entry in entries]
+    used = np.array([rendering.white_balance for rendering in renderings if rendering and rendering.white_balance])
+    return float((used.max(axis=0) / used.min(axis=0)).max() - 1) if len(used) else 0.0
+
+
+def remarks(entries: Sequence[Entry], recipe: Recipe) -> Iterator[str]:
+    """Yield what a person should know of the decoded pairs before they are trained on, one line each."""
+    if recipe.levels != "declared":
+        counts = Counter(entry.levels for entry in entries)
+        yield "levels: " + ", ".join(f"{source} for {counts[source]} pairs" for source in sorted(counts, reverse=True))
+    targets = {entry.pair.long_path: entry.rendering for entry in entries}
+    adjusted = sum(rendering.maximum_adjusted for rendering in targets.values() if rendering)
+    if adjusted:
+        yield (
+            f"LibRaw took the brightest site for white in {adjusted} of {len(targets)} targets: their brightness "
+            "depends on it; adjust_maximum_thr = 0.0 in the recipe turns that off"
+        )
+    spread = white_balance_spread(entries)
+    if recipe.white_balance == "camera" and spread > WHITE_BALANCE_SPREAD:
+        yield (
+            f"WARNING: the camera's white balance differs by {spread:.0%} between the targets, and no short tells the "
+            'network which one was used: its colors will be a compromise; set white_balance = "fixed" in the recipe, '
+            "or shoot with a fixed white balance"
+        )
+
+
+def table(entries: Sequence[Entry], recipe: Recipe) -> list[dict[str, Any]]:
+    """Return one row a pair: the levels, ratio and rendering that it is used with."""
+    return [
+        {
+            "pair_id": entry.pair.pair_id,
+            "split": entry.pair.split,
+            "levels": entry.levels,
+            "black_by_plane": entry.black.tolist(),
+            "white_by_plane": entry.white.tolist(),
+            "amplification_ratio": patches.amplification_ratio(entry, recipe),
+            **(entry.rendering.model_dump() if entry.rendering else {}),
+        }
+        for entry in entries
+    ]
