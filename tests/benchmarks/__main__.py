@@ -2,9 +2,14 @@
 
 import sys
 
-from tests.benchmarks import ingest_rate, patch_rate, timing, validate_rate
+from tests.benchmarks import ingest_rate, patch_rate, target_rate, timing, validate_rate
 
-BENCHMARKS = {"ingest": ingest_rate.run, "patches": patch_rate.run, "validate": validate_rate.run}
+BENCHMARKS = {
+    "ingest": ingest_rate.run,
+    "patches": patch_rate.run,
+    "targets": target_rate.run,
+    "validate": validate_rate.run,
+}
 
 
 def main() -> None:
