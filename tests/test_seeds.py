@@ -10,7 +10,9 @@ from sidtrain.recipe import Recipe
 from sidtrain.unet import architecture_of
 
 FOLDER = Path(__file__).parents[1] / "train" / "recipes" / "seeds"
-REPORT_1, REPORT_2 = {"up_bias": False}, {"up_bias": False}
+SID_S_CODE = {"up_bias": False, "packing": "by-position", "levels": "override", "bits_override": 14}
+REPORT_1 = {**SID_S_CODE, "black_override": 512.0}
+REPORT_2 = {**SID_S_CODE, "short_draw": "exclude-last", "crop": (2800, 4000)}
 
 # Row of a report: the recipe, what was reported, how far its settings are determined, and what its recipe must change
 # of the report's base.
@@ -19,6 +21,25 @@ ROWS: dict[str, tuple[str, str, str, dict[str, object]]] = {
     "1.0": ("seed1-l1", "", "E", {}),
     "1.1": ("seed1-l2", "perform fairly equally", "E", {"loss": "l2_half_sum"}),
     "1.2": ("seed1-ablation", "slightly larger loss", "E", {"architecture": "seed1-ablation"}),
+    "1.3": ("seed1-nikon", "green and purple", "E", {"ratio": "fixed 60", "black_override": 400.0}),
+    "2.C1.1": ("seed2-c1-1", "pictures only", "E", {"ratio": "name"}),
+    "2.C1.2": ("seed2-c1-2", "28.61/.45", "E", {}),
+    "2.C1.3": ("seed2-c1-3", "worse, pictures only", "U", {}),
+    "2.C1.4": ("seed2-c1-4", "29.20/.48", "E", {"ratio": "fixed 100"}),
+    "2.P2.1": ("seed2-p2-1", "pictures only", "E", {"ratio": "name", "bits_override": 10}),
+    "2.P2.2": ("seed2-p2-2", "better, pictures only", "E", {"bits_override": 10}),
+    "2.P2.3": ("seed2-p2-3", "significantly worse", "E", {"bits_override": 8}),
+    "(S,S)": ("seed2-a0", "30.43/.83", "E", {}),
+    "(P1,P1)": ("seed2-p1", "(P1,P1) 30.65/.70", "E", {"bits_override": 10}),
+    "(P1,S)": ("seed2-p1", "(P1,S) 28.61/.59", "E", {"bits_override": 10}),
+    "(P1,P3)": ("seed2-p1", "(P1,P3) 28.02/.57", "E", {"bits_override": 10}),
+    "(P1,C1)": ("seed2-p1", "(P1,C1) 28.07/.39", "E", {"bits_override": 10}),
+    "(S,P1)": ("seed2-a0", "(S,P1) and (S,C1)", "E", {}),
+    "(S,C1)": ("seed2-a0", "planned, not run", "E", {}),
+    "(C1,S)": ("seed2-c1", "(C1,S)", "E", {}),
+    "(C1,P1)": ("seed2-c1", "(C1,P1)", "E", {}),
+    "(C1,C1)": ("seed2-c1", "(C1,C1) were planned, not run", "E", {}),
+    "14 bits read as 10": ("seed2-bits-10", "pictures only", "U", {"bits_override": 10}),
     "LR0": ("seed2-lr0", "30.10/.80", "E", {"seed": 1, "schedule": LR0}),
     "LR1": ("seed2-lr1", "28.22/.006", "E", {"schedule": ((0, 1e-3),)}),
     "LR2": ("seed2-lr2", "30.09/.80", "E", {"schedule": ((0, 1e-4),)}),
@@ -51,6 +72,14 @@ ROWS: dict[str, tuple[str, str, str, dict[str, object]]] = {
     "A9": ("seed2-a9", "30.18/.79", "E", {"architecture": "a9"}),
     "A10": ("seed2-a10", "28.20/.39", "E", {"architecture": "a10"}),
     "A11": ("seed2-a11", "Not finished", "U", {"architecture": "a11"}),
+    "amplification min(ratio, 300)": ("seed2-a0", "30.43/.83", "E", {"ratio": "cap 300"}),
+    "amplification 1": ("seed2-ratio-1", "28.75/.73", "E", {"ratio": "fixed 1"}),
+    "amplification 100": ("seed2-ratio-100", "29.43/.75", "E", {"ratio": "fixed 100"}),
+    "amplification 250": ("seed2-ratio-250", "29.32/.74", "E", {"ratio": "fixed 250"}),
+    "amplification 300": ("seed2-ratio-300", "28.75/.72", "E", {"ratio": "fixed 300"}),
+    "amplification 600": ("seed2-ratio-600", "29.58/.76", "E", {"ratio": "fixed 600"}),
+    "amplification no max": ("seed2-ratio-no-max", "29.97/.79", "E", {"ratio": "name"}),
+    "amplification random": ("seed2-ratio-random", "29.05/.72", "U", {"ratio": "random 1-300"}),
     "10 epochs": ("seed2-epochs-10", "28.25/.65", "E", {"duration": 11}),
     "500 epochs": ("seed2-epochs-500", "29.42/.74", "E", {"duration": 501}),
     "4000 epochs": ("seed2-a0", "30.43/.83", "E", {"duration": 4001}),
