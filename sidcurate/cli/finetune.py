@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli import INTERRUPTED
+from sidcurate.cli import INTERRUPTED, fewpairs
 from sidcurate.cli.console import Report, progress, say
 from sidcurate.cli.options import (
     device_option,
@@ -63,6 +63,16 @@ if TYPE_CHECKING:
     show_default=True,
     help="Processes of this machine that share each batch.",
 )
+@click.option(
+    "--pairs",
+    "counts",
+    metavar="N,N,...",
+    callback=fewpairs.parse_counts,
+    help="Draw the few-pair curve: train on so many pairs each, fine-tuned and from scratch, and compare.",
+)
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="With --pairs: subsets of each count."
+)
 @jobs_option
 @dry_run_option
 @click.pass_context
@@ -79,6 +89,8 @@ def command(
     device_type: str | None,
     tune: bool,
     processes: int,
+    counts: tuple[int, ...] | None,
+    repeat: int,
     jobs: int | None,
     dry_run: bool,
 ) -> None:
@@ -86,18 +98,18 @@ def command(
 
     Uses only pairs without findings of severity error, and keeps to the training and validation scenes. Prints the
     folder of the run. Ctrl-C keeps the last state: go on with --resume.
+
+    With --pairs, answers how many pairs the camera needs: nested subsets of the training pairs, equal steps, the same
+    test scenes, one table and one picture. The same command goes on where it was interrupted.
     """
     require_train_extra()
     from sidcurate import manifests
-    from sidcurate.errors import UsageError
     from sidtrain import devices, finetune, parallel, runs
 
-    if resume and (init or tune):
-        raise UsageError(
-            "--resume goes on with the weights of the run, and computes as it did: leave out --init, --tune"
-        )
-    if name is not None:
-        _require_plain(name)
+    _check(name, init, resume, tune, processes, counts)
+    if counts:
+        _draw_curve(ctx, counts)
+        return
     with _one_voice(ctx) as leads:
         manifest = manifests.load(manifests.find(manifests_root, device))
         how = _recipe(recipe_name, device_type, processes)
@@ -117,6 +129,42 @@ def command(
         train = partial(finetune.finetune, chosen=chosen, init=init, resume=resume, tune=tune, jobs=jobs)
         result = _train(partial(train, manifest, how, run_dir, store_dir), how.batch, leads)
         _end(ctx, result, leads)
+
+
+def _check(
+    name: str | None, init: Path | None, resume: bool, tune: bool, processes: int, counts: tuple[int, ...] | None
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        UsageError: with what to leave out.
+    """
+    from sidcurate.errors import UsageError
+
+    if resume and (init or tune):
+        raise UsageError(
+            "--resume goes on with the weights of the run, and computes as it did: leave out --init, --tune"
+        )
+    if name is not None:
+        _require_plain(name)
+    if counts and (resume or tune or processes > 1):
+        raise UsageError("--pairs trains many networks, and goes on by itself: leave out --resume, --tune, --launch")
+
+
+def _draw_curve(ctx: click.Context, counts: tuple[int, ...]) -> None:
+    """Train and compare networks on so many pairs each, as the other options of the command say."""
+    from sidcurate import manifests
+
+    given = ctx.params
+    recipe_name, device = given["recipe_name"], given["device"]
+    manifest = manifests.load(manifests.find(given["manifests_root"], device))
+    folder = given["runs_root"] / device / (given["name"] or f"{Path(recipe_name).stem}-pairs")
+    recipe = _recipe(recipe_name, given["device_type"], processes=1)
+    trainings = fewpairs.plan(manifest, recipe, counts, given["repeat"], given["init"])
+    if given["dry_run"]:
+        fewpairs.show_plan(trainings, folder)
+    else:
+        fewpairs.show(ctx, trainings, manifest, folder, given["store_dir"], given["jobs"])
 
 
 def _train(train: "Callable[..., Result]", batch: int, leads: bool) -> "Result":

@@ -114,6 +114,31 @@ def evaluate(
         IntegrityError: a checkpoint was trained on a scene that it is to be judged on (SET302).
         SidcurateError: what `store.build`, `checkpoint.load` and `verdicts.judged_pairs` raise.
     """
+    evaluation, rows = judge(
+        manifest,
+        checkpoints,
+        store_dir,
+        split=split,
+        protocol=protocol,
+        ssim_variant=ssim_variant,
+        jobs=jobs,
+        progress=progress,
+    )
+    return _write(evaluation, rows, out_dir or checkpoint.weights_path(next(iter(checkpoints.values()))).parent)
+
+
+def judge(
+    manifest: Manifest,
+    checkpoints: Mapping[str, Path],
+    store_dir: Path,
+    *,
+    split: Split = "test",
+    protocol: str = protocols.DEFAULT,
+    ssim_variant: SsimVariant | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda stage, done, total: None,
+) -> tuple[Evaluation, list[Row]]:
+    """Return the evaluation of checkpoints, and the rows of its panel; see `evaluate`."""
     rules = protocols.usable(protocol, manifest)
     variant = protocols.ssim_variant(rules, ssim_variant)
     question = _Question(manifest, _networks(checkpoints), split, rules, variant)
@@ -127,8 +152,7 @@ def evaluate(
 
     trivial = baselines.learn(training, raws, partial(progress, "choosing the Gaussian"))
     rated, rows = _judge(question, judged, trivial, progress)
-    evaluation = _record(question, unseen, trivial, rated)
-    return _write(question, evaluation, rows, out_dir)
+    return _record(question, unseen, trivial, rated), rows
 
 
 def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protocol: Protocol) -> Unseen:
@@ -305,9 +329,8 @@ def _used(network: Network, device: str) -> NetworkUsed:
     )
 
 
-def _write(question: _Question, evaluation: Evaluation, rows: Sequence[Row], out_dir: Path | None) -> Written:
+def _write(evaluation: Evaluation, rows: Sequence[Row], folder: Path) -> Written:
     """Write record and panel; only the same question of the same checkpoints is overwritten."""
-    folder = out_dir or checkpoint.weights_path(question.networks[0].path).parent
     folder.mkdir(parents=True, exist_ok=True)
     names = [network.name for network in evaluation.networks]
     foreign = any(network.origin == "zero-shot" for network in evaluation.networks)

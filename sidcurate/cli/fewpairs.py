@@ -1,0 +1,111 @@
+"""What `sidcurate finetune --pairs` shows: the few-pair curve, training by training, then as a table."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidcurate.cli import INTERRUPTED
+from sidcurate.cli.console import progress, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from sidcurate.manifests import Manifest
+    from sidtrain.curve import Curve
+    from sidtrain.fewpairs import Training
+    from sidtrain.finetune import Done
+    from sidtrain.recipe import Recipe
+
+
+def parse_counts(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
+    """Return the counts of pairs that an option names, rising."""
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if not all(part.isdecimal() and 0 < int(part) < 10**6 for part in parts):
+        raise click.BadParameter(f"{value!r} is no list of counts, such as 2,4,6", ctx, parameter)
+    return tuple(sorted({int(part) for part in parts}))
+
+
+def plan(
+    manifest: "Manifest", recipe: "Recipe", counts: tuple[int, ...], repeats: int, init: Path | None
+) -> "list[Training]":
+    """Return the trainings of the curve that the options ask for."""
+    from sidtrain import fewpairs
+
+    return fewpairs.plan(manifest, recipe, counts, repeats, init)
+
+
+def show_plan(trainings: "list[Training]", folder: Path) -> None:
+    """Say what would be trained."""
+    steps = trainings[0].recipe.steps(1)
+    for training in trainings:
+        pairs = ", ".join(pair.pair_id for pair in training.chosen.train)
+        say(f"would train {folder / training.name}, {steps} steps on {pairs}")
+
+
+def show(
+    ctx: click.Context,
+    trainings: "list[Training]",
+    manifest: "Manifest",
+    folder: Path,
+    store_dir: Path,
+    jobs: int | None,
+) -> None:
+    """Train what is not trained yet, judge everything, print the table; leave with 130 when interrupted."""
+    from sidtrain import fewpairs
+
+    done = 0
+    with progress() as report:
+
+        def on_step(training: "Training", at: "Done") -> None:
+            report(
+                f"training {training.name}", at.step, at.steps, f"loss {at.loss:.4f}", "patches", training.recipe.batch
+            )
+
+        for training in fewpairs.train(trainings, manifest, folder, store_dir, jobs=jobs, on_step=on_step):
+            done += 1
+            say(f"{done} of {len(trainings)} trainings done: {training.name}")
+        if done == len(trainings):
+            curve = fewpairs.draw(trainings, manifest, folder, store_dir, jobs=jobs, progress=report)
+    if done < len(trainings):
+        say(f"interrupted after {done} of {len(trainings)} trainings; the same command goes on")
+        ctx.exit(INTERRUPTED)
+    _print(curve)
+    say(f"record:  {folder / fewpairs.RECORD}\npicture: {folder / fewpairs.PICTURE}")
+
+
+def _print(curve: "Curve") -> None:
+    from rich.console import Console
+
+    Console(file=sys.stdout).print(_table(curve))
+    if curve.zero_shot:
+        click.echo(f"zero-shot, before any training: {curve.zero_shot.mean:.2f} dB")
+    click.echo(f"amplified and the best Gaussian, without any network: {curve.gaussian.mean:.2f} dB")
+    if curve.validation_pairs:
+        click.echo(f"{curve.validation_pairs} validation pairs besides, the same for all, see how the training goes.")
+
+
+def _table(curve: "Curve") -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        title=f"{curve.device}, {curve.gaussian.n} {curve.split} scenes, {curve.protocol}",
+        caption="PSNR: mean over scenes and repeats [95 % interval over scenes]; SD between repeats: pairs and seed",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("pairs", "start", "PSNR / dB", "SD between repeats / dB", "each repeat / dB"):
+        table.add_column(name, no_wrap=True)
+    for level in curve.levels:
+        mean, low, high = level.psnr_db.mean, level.psnr_db.low, level.psnr_db.high
+        interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
+        spread = "" if level.subset_sd_db is None else f"{level.subset_sd_db:.2f}"
+        each = ", ".join(f"{value:.2f}" for value in level.by_repeat)
+        table.add_row(str(level.pairs), level.start, f"{mean:.2f}{interval}", spread, each)
+    return table

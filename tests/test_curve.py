@@ -1,0 +1,71 @@
+"""The few-pair curve: what varies with the pairs and what with the scenes, in numbers and as a picture."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sidtrain import curve, curveplot
+from sidtrain.curve import Curve, Dot
+from sidtrain.intervals import estimate
+
+SCENES = {"a": 20.0, "b": 22.0, "c": 24.0, "d": 26.0, "e": 28.0}
+
+
+def dot(pairs: int = 2, start: str = "scratch", repeat: int = 0, more_db: float = 0.0) -> Dot:
+    return Dot(
+        pairs=pairs,
+        start=start,  # type: ignore[arg-type]
+        repeat=repeat,
+        pair_ids=("one", "two"),
+        run=f"runs/{start}-{pairs}-{repeat}",
+        step=10,
+        psnr_db={scene: value + more_db for scene, value in SCENES.items()},
+    )
+
+
+def test_the_spread_between_repeats_is_apart_from_that_between_scenes() -> None:
+    (level,) = curve.levels([dot(repeat=repeat, more_db=more) for repeat, more in enumerate((-1.0, 0.0, 1.0))])
+    assert level.repeats == 3
+    assert level.by_repeat == (23.0, 24.0, 25.0)
+    assert level.subset_sd_db == pytest.approx(1.0)
+    assert level.psnr_db.mean == 24.0
+    assert level.psnr_db.by_scene == SCENES, "a scene's mean over the repeats"
+    half = 2.776445 * math.sqrt(10) / math.sqrt(5)
+    assert level.psnr_db.high == pytest.approx(24 + half, abs=1e-4), "the interval is that of the scenes alone"
+
+
+def test_one_repeat_tells_nothing_of_the_choice_of_pairs() -> None:
+    assert curve.levels([dot()])[0].subset_sd_db is None
+
+
+def test_levels_stand_by_start_and_rising_count() -> None:
+    dots = [dot(pairs, start) for start in ("scratch", "fine-tuned") for pairs in (6, 2)]
+    found = [(level.start, level.pairs) for level in curve.levels(dots)]
+    assert found == [("fine-tuned", 2), ("fine-tuned", 6), ("scratch", 2), ("scratch", 6)]
+
+
+def picture(zero_shot: float | None) -> np.ndarray:
+    dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in (2, 4) for repeat in range(2))
+    drawn = Curve(
+        device="phone",
+        protocol="some-protocol",
+        recipe="{}",
+        validation_pairs=1,
+        initial_weights=None,
+        zero_shot=None if zero_shot is None else estimate({"a": zero_shot}),
+        gaussian=estimate({"a": 18.0}),
+        dots=dots,
+        levels=curve.levels(dots),
+    )
+    return np.asarray(Image.open(io.BytesIO(curveplot.png(drawn))).convert("RGB"))
+
+
+def test_the_picture_shows_every_dot_and_the_controls_that_there_are() -> None:
+    vermilion, blue = (213, 94, 0), (0, 114, 178)
+    plain, with_control = picture(None), picture(21.0)
+    assert (plain == vermilion).all(axis=-1).sum() > 4 * 25
+    assert not (plain == blue).all(axis=-1).any()
+    assert (with_control == blue).all(axis=-1).sum() > 200

@@ -1,0 +1,125 @@
+"""The few-pair curve, end to end on a small session: nested, resumable, judged alike, with its controls."""
+
+from pathlib import Path
+
+import pytest
+import small_session
+from click.testing import CliRunner, Result
+
+from sidcurate import manifests
+from sidcurate.cli import main
+from sidcurate.errors import UsageError
+from sidcurate.manifests import Manifest
+from sidtrain import checkpoint, fewpairs
+from sidtrain.curve import Curve
+from sidtrain.recipe import Recipe
+
+RECIPE = """
+width = 2
+resolutions = 2
+patch = 8
+unit = "steps"
+duration = 4
+schedule = [[0, 1e-3]]
+validate_every = 2
+offset_draw = "inclusive"
+device_type = "cpu"
+"""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four training scenes, one to validate on and two to test on."""
+    folder = tmp_path_factory.mktemp("session")
+    small_session.write_session(folder, ("train",) * 4 + ("val", "test", "test"))
+    (folder / "tiny.toml").write_text(RECIPE)
+    return folder
+
+
+def manifest(session: Path) -> Manifest:
+    return manifests.load(session / "manifests" / "phone")
+
+
+def finetune(session: Path, runs: Path, *more: object) -> Result:
+    words = ("finetune", "--device", "phone", "--recipe", session / "tiny.toml", "--runs", runs)
+    words += ("--store", session / "store", "--manifests", session / "manifests", "--jobs", 1)
+    return CliRunner().invoke(main, [str(word) for word in (*words, *more)], catch_exceptions=False)
+
+
+def curve(runs: Path) -> Curve:
+    return Curve.model_validate_json((runs / "phone/tiny-pairs/curve.json").read_bytes())
+
+
+def test_the_curve_has_a_dot_for_each_training_and_its_controls(session: Path, tmp_path: Path) -> None:
+    assert finetune(session, tmp_path, "--name", "start").exit_code == 0
+    init = tmp_path / "phone/start"
+    result = finetune(session, tmp_path, "--pairs", "1,2", "--repeat", 2, "--init", init)
+    assert result.exit_code == 0
+    assert "zero-shot, before any training: " in result.stdout
+    assert (tmp_path / "phone/tiny-pairs/curve.png").read_bytes().startswith(b"\x89PNG")
+    drawn = curve(tmp_path)
+    kinds = {(dot.start, dot.pairs, dot.repeat) for dot in drawn.dots}
+    assert kinds == {
+        (start, pairs, repeat) for start in ("fine-tuned", "scratch") for pairs in (1, 2) for repeat in (0, 1)
+    }
+    assert all(dot.step == 4 for dot in drawn.dots), "equal steps"
+    assert all(set(dot.psnr_db) == {"00005", "00006"} for dot in drawn.dots), "the same test scenes"
+    chosen = {(dot.pairs, dot.repeat, dot.start): dot.pair_ids for dot in drawn.dots}
+    for repeat in (0, 1):
+        assert chosen[1, repeat, "scratch"] == chosen[2, repeat, "scratch"][:1]
+        assert chosen[2, repeat, "scratch"] == chosen[2, repeat, "fine-tuned"]
+    first, second = (checkpoint.load(tmp_path / f"phone/tiny-pairs/scratch-001-{repeat}")[1] for repeat in (0, 1))
+    assert (first.recipe.seed, second.recipe.seed) == (0, 1)
+
+
+def test_the_zero_shot_network_is_the_checkpoint_that_the_fine_tuned_ones_started_from(
+    session: Path, tmp_path: Path
+) -> None:
+    assert finetune(session, tmp_path, "--name", "start").exit_code == 0
+    init = tmp_path / "phone/start"
+    assert finetune(session, tmp_path, "--pairs", "1", "--repeat", 1, "--init", init).exit_code == 0
+    _, before = checkpoint.load(init)
+    _, control = checkpoint.load(tmp_path / "phone/tiny-pairs/zero-shot")
+    _, tuned = checkpoint.load(tmp_path / "phone/tiny-pairs/fine-tuned-001-0")
+    assert before.sha256 == control.sha256 == tuned.initial_sha256
+
+
+def test_the_same_command_goes_on_and_gives_the_same_curve(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # the record names its runs as they were given
+    assert finetune(session, Path("whole"), "--pairs", "1,2", "--repeat", 1).exit_code == 0
+    trainings = fewpairs.plan(manifest(session), fewpairs_recipe(session), (1, 2), 1)
+    folder = Path("parts/phone/tiny-pairs")
+    done = next(fewpairs.train(trainings, manifest(session), folder, session / "store", jobs=1))
+    assert done.name == "scratch-001-0"
+    weights = checkpoint.weights_path(folder / done.name).stat().st_mtime_ns
+    assert finetune(session, Path("parts"), "--pairs", "1,2", "--repeat", 1).exit_code == 0
+    assert checkpoint.weights_path(folder / done.name).stat().st_mtime_ns == weights, "it was not trained again"
+    assert [dot.psnr_db for dot in curve(Path("parts")).dots] == [dot.psnr_db for dot in curve(Path("whole")).dots]
+
+
+def fewpairs_recipe(session: Path) -> Recipe:
+    from sidtrain import recipe
+
+    return recipe.load(session / "tiny.toml")
+
+
+def test_what_cannot_be_drawn_is_said_before_anything_is_trained(session: Path, tmp_path: Path) -> None:
+    for words, said in (
+        (("--pairs", "2,9"), "a subset of 9 pairs cannot be drawn from 4 usable training pairs"),
+        (("--pairs", "2", "--resume"), "leave out --resume"),
+        (("--pairs", "two"), "is no list of counts"),
+    ):
+        result = finetune(session, tmp_path, *words)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(UsageError, match="counts in epochs"):
+        fewpairs.plan(manifest(session), Recipe(), (1,), 1)
+
+
+def test_a_dry_run_names_the_trainings_and_writes_nothing(session: Path, tmp_path: Path) -> None:
+    result = finetune(session, tmp_path, "--pairs", "1,2", "--repeat", 2, "--dry-run")
+    assert result.stderr.count("would train") == 4
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,160 @@
+"""How many pairs a camera needs: one network for each nested subset of its pairs, all judged on the same scenes.
+
+Test and validation scenes stay as the manifest has them. All trainings do the same steps; the fine-tuned ones and those
+from scratch see the same subsets with the same seeds.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sidcurate.durable import write_whole
+from sidcurate.errors import UsageError
+from sidcurate.manifests import Manifest
+from sidtrain import checkpoint, curveplot, evaluate, finetune, runs, subsets
+from sidtrain.curve import Curve, Dot, Start, levels
+from sidtrain.finetune import Done
+from sidtrain.intervals import Estimate
+from sidtrain.recipe import Recipe
+from sidtrain.runs import Chosen
+from sidtrain.scores import Evaluation
+
+ZERO_SHOT = "zero-shot"
+RECORD, PICTURE = "curve.json", "curve.png"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One dot of the curve, before it is trained."""
+
+    start: Start
+    repeat: int
+    chosen: Chosen
+    recipe: Recipe
+    init: Path | None
+
+    @property
+    def name(self) -> str:
+        """Name of its run, and of its network in the evaluation."""
+        return f"{self.start}-{len(self.chosen.train):03d}-{self.repeat}"
+
+
+def plan(
+    manifest: Manifest, recipe: Recipe, counts: Sequence[int], repeats: int, init: Path | None = None
+) -> list[Training]:
+    """Return the trainings of a curve: each count, each repeat, from scratch and, with a checkpoint, from there.
+
+    Raises:
+        UsageError: a count cannot be drawn, the recipe counts in epochs, or the checkpoint is of another network.
+    """
+    if recipe.unit != "steps":
+        raise UsageError(
+            'the trainings of a curve do equal steps, and this recipe counts in epochs; set unit = "steps" and a '
+            "duration, as the device recipe does"
+        )
+    finetune.initial_network(recipe, init)  # Before hours of training, not after them.
+    usable = runs.choose(manifest)
+    starts: tuple[tuple[Start, Path | None], ...] = (("scratch", None),)
+    if init:
+        starts = (("fine-tuned", init), *starts)
+    return [
+        Training(start, repeat, Chosen(subset, usable.val, usable.left_out), _seeded(recipe, repeat), origin)
+        for repeat in range(repeats)
+        for subset in subsets.nested(usable.train, counts, repeat, recipe.seed).values()
+        for start, origin in starts
+    ]
+
+
+def train(
+    trainings: Sequence[Training],
+    manifest: Manifest,
+    folder: Path,
+    store_dir: Path,
+    *,
+    jobs: int | None = None,
+    on_step: Callable[[Training, Done], None] = lambda training, done: None,
+) -> Iterator[Training]:
+    """Yield each training when it is done; one that was done, or begun, before goes on where it stopped.
+
+    An interrupt ends the iteration early, with the state of the training kept.
+    """
+    for training in trainings:
+        run_dir = folder / training.name
+        resume = (run_dir / runs.STATE).exists()
+        result = finetune.finetune(
+            manifest,
+            training.recipe,
+            run_dir,
+            store_dir,
+            chosen=training.chosen,
+            init=None if resume else training.init,
+            resume=resume,
+            jobs=jobs,
+            on_step=partial(on_step, training),
+        )
+        if result.step < result.steps:
+            return
+        yield training
+
+
+def draw(
+    trainings: Sequence[Training],
+    manifest: Manifest,
+    folder: Path,
+    store_dir: Path,
+    *,
+    jobs: int | None = None,
+    progress: evaluate.Progress = lambda stage, done, total: None,
+) -> Curve:
+    """Judge all trainings, and the checkpoint that they started from, on the test scenes; write record and picture."""
+    init = next((training.init for training in trainings if training.init), None)
+    networks = {training.name: folder / training.name for training in trainings}
+    if init:
+        networks[ZERO_SHOT] = _zero_shot(init, trainings[0].recipe, folder / ZERO_SHOT)
+    evaluation, _ = evaluate.judge(manifest, networks, store_dir, jobs=jobs, progress=progress)
+    dots = tuple(_dot(training, folder, evaluation) for training in trainings)
+    curve = Curve(
+        device=manifest.device,
+        protocol=evaluation.protocol,
+        split=evaluation.split,
+        recipe=trainings[0].recipe.model_dump_json(exclude={"seed"}),
+        validation_pairs=len(trainings[0].chosen.val),
+        initial_weights=str(init) if init else None,
+        zero_shot=_psnr(evaluation, ZERO_SHOT) if init else None,
+        gaussian=_psnr(evaluation, "gaussian"),
+        dots=dots,
+        levels=levels(dots),
+    )
+    write_whole(folder / PICTURE, curveplot.png(curve))
+    write_whole(folder / RECORD, (curve.model_dump_json(indent=1) + "\n").encode())
+    return curve
+
+
+def _seeded(recipe: Recipe, repeat: int) -> Recipe:
+    return recipe.model_copy(update={"seed": recipe.seed + repeat})
+
+
+def _zero_shot(init: Path, recipe: Recipe, folder: Path) -> Path:
+    """Return the checkpoint before any training, with the input and the targets that the trainings have."""
+    model, sidecar = checkpoint.load(init)
+    checkpoint.save(folder, model, sidecar.model_copy(update={"recipe": recipe, **checkpoint.input_of(recipe)}))
+    return folder
+
+
+def _dot(training: Training, folder: Path, evaluation: Evaluation) -> Dot:
+    used = next(network for network in evaluation.networks if network.name == training.name)
+    return Dot(
+        pairs=len(training.chosen.train),
+        start=training.start,
+        repeat=training.repeat,
+        pair_ids=tuple(pair.pair_id for pair in training.chosen.train),
+        run=str(folder / training.name),
+        step=used.step or 0,
+        psnr_db=_psnr(evaluation, training.name).by_scene,
+    )
+
+
+def _psnr(evaluation: Evaluation, picture: str) -> Estimate:
+    rows = (row for row in evaluation.summaries if row.picture == picture and row.exposure_ratio is None)
+    return next(rows).psnr_db
