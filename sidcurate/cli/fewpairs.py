@@ -95,12 +95,13 @@ def _table(curve: "Curve") -> "Table":
     table = Table(
         box=SIMPLE_HEAD,
         show_edge=False,
+        padding=(0, 1, 0, 0),
         title=f"{curve.device}, {curve.gaussian.n} {curve.split} scenes, {curve.protocol}",
-        caption="PSNR: mean over scenes and repeats [95 % interval over scenes]; SD between repeats: pairs and seed",
+        caption="mean over scenes and repeats [95 % interval over scenes]; SD between repeats, by pairs and seed",
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("pairs", "start", "PSNR / dB", "SD between repeats / dB", "each repeat / dB"):
+    for name in ("pairs", "start", "PSNR / dB", "SD / dB", "each repeat / dB"):
         table.add_column(name, no_wrap=True)
     for level in curve.levels:
         mean, low, high = level.psnr_db.mean, level.psnr_db.low, level.psnr_db.high
