@@ -6,7 +6,7 @@ Parquet's page checksums do not cover the footer, so every read verifies the sum
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from sidcurate import commits, screening, tables
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.rows import Rows, arrow_schema, table_of
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
+from sidcurate.tables import Packed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ class Manifest:
     """All tables of one device, verified. `judged` says what the findings were made from; None before `validate`."""
 
     directory: Path
-    tables: Mapping[type[Record], pa.Table]
+    tables: Mapping[type[Record], pa.Table | Packed]
     judged: Mapping[str, Any] | None
     sums: Mapping[str, str]
 
@@ -100,17 +101,25 @@ def find(root: Path, device: str) -> Path:
     return directory
 
 
-def load(directory: Path) -> Manifest:
-    """Return the verified tables of one manifest folder.
+def _silent(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def load(directory: Path, progress: Callable[[str, int, int], None] = _silent) -> Manifest:
+    """Return the verified tables of one manifest folder; they stay packed, and are decoded where they are read.
+
+    Args:
+        directory: folder of the manifest.
+        progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
     commit = commits.read(directory, FILES)
-    found = {model: _table(directory, commit, model) for model in RECORDS}
+    found = {model: _packed(directory, commit, model) for model in RECORDS}
     return Manifest(
         directory=directory,
-        tables={model: _strict(table, model, directory) for model, table in found.items()},
+        tables={model: _strict(table, model, progress) for model, table in found.items()},
         judged=_judged(found[Finding], directory),
         sums=commit.sums,
     )
@@ -124,11 +133,11 @@ def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
     """
     import pandas as pd  # 0.4 s that no verb needs
 
-    table = _table(directory, commits.read(directory, FILES), model)
-    if table is None:
+    packed = _packed(directory, commits.read(directory, FILES), model)
+    if packed is None:
         raise IntegrityError(f"{directory} has no table of {model.table}; {commits.START_AGAIN}")
     nullable = {pa.int64(): pd.Int64Dtype()}
-    found: pd.DataFrame = table.to_pandas(types_mapper=nullable.get)
+    found: pd.DataFrame = tables.parse(packed.where, packed.content).to_pandas(types_mapper=nullable.get)
     return found
 
 
@@ -169,16 +178,22 @@ def _parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] 
     metadata = None if judged is None else {_JUDGED: json.dumps(judged, sort_keys=True).encode()}
     table = given if isinstance(given, pa.Table) else table_of(model, given)
     buffer = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(metadata), buffer, compression="zstd", write_page_checksum=True)
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        buffer,
+        row_group_size=tables.GROUP_ROWS,
+        compression="zstd",
+        write_page_checksum=True,
+    )
     return buffer.getvalue()
 
 
-def _table(directory: Path, commit: commits.Commit, model: type[Record]) -> pa.Table | None:
+def _packed(directory: Path, commit: commits.Commit, model: type[Record]) -> Packed | None:
     content = commit.contents.get(_file_name(model))
-    return None if content is None else tables.parse(directory / _file_name(model), content)
+    return None if content is None else Packed(directory / _file_name(model), content)
 
 
-def _judged(findings: pa.Table | None, directory: Path) -> dict[str, Any] | None:
+def _judged(findings: Packed | None, directory: Path) -> dict[str, Any] | None:
     footer = (findings.schema.metadata or {}).get(_JUDGED) if findings is not None else None
     try:
         return None if footer is None else _Judged.model_validate_json(footer).model_dump()
@@ -187,21 +202,33 @@ def _judged(findings: pa.Table | None, directory: Path) -> dict[str, Any] | None
         raise IntegrityError(f"{where} does not say what it was judged by; {commits.START_AGAIN}") from error
 
 
-def _strict(table: pa.Table | None, model: type[Record], directory: Path) -> pa.Table:
-    """Return a table of which every row keeps what its record promises."""
-    if table is None:
+def _strict(packed: Packed | None, model: type[Record], progress: Callable[[str, int, int], None]) -> pa.Table | Packed:
+    """Return a table of which every row keeps what its record promises, in the schema of its model."""
+    if packed is None:
         return arrow_schema(model).empty_table()
-    where = directory / _file_name(model)
-    versions = _versions(table)
-    if table.num_rows and versions != {SCHEMA_VERSION}:
+    others, done = [], 0
+    for batch in packed.batches():
+        strict = _strict_batch(batch, model, packed.where, done)
+        if strict is not batch:
+            others.append(strict)
+        done += batch.num_rows
+        progress(f"reading {model.table}", done, packed.num_rows)
+    as_model = packed.schema.equals(arrow_schema(model))
+    return packed if as_model else pa.concat_tables([arrow_schema(model).empty_table(), *others])
+
+
+def _strict_batch(batch: pa.Table, model: type[Record], where: Path, before: int) -> pa.Table:
+    """Return some rows in the schema of their model, after as many rows of the same table."""
+    versions = _versions(batch)
+    if batch.num_rows and versions != {SCHEMA_VERSION}:
         raise IntegrityError(
             f"{where} has schema version {versions.pop()}, this sidcurate reads {SCHEMA_VERSION}: "
             "upgrade it (`pip install -U sidcurate`)"
         )
-    strict, breach = screening.strict(table, model)
+    strict, breach = screening.strict(batch, model)
     if breach:
         raise IntegrityError(
-            f"{where} breaks its schema at row {breach.row}, field {breach.field}: {breach.reason}; "
+            f"{where} breaks its schema at row {before + breach.row}, field {breach.field}: {breach.reason}; "
             + commits.START_AGAIN
         )
     return strict

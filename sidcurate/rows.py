@@ -1,10 +1,11 @@
-"""Rows of a table: kept as Arrow, read by column, and made records of only where somebody asks for one."""
+"""Rows of a table: kept packed or as Arrow, read by column, and made records of only where somebody asks for one."""
 
 import types
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Generic, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, Protocol, TypeVar, Union, cast, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,9 @@ import pyarrow.compute as pc
 from pydantic import BaseModel, TypeAdapter
 
 from sidcurate.columns import Column, Numbers, Where
+from sidcurate.tables import GROUP_ROWS, Packed, plainly
 
-BATCH = 1 << 15
+BATCH = GROUP_ROWS
 """Rows that are looked at together: enough to make a loop's cost vanish, few enough to bound the memory."""
 _ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us")}
 
@@ -48,10 +50,17 @@ def table_of(model: type[M], records: Sequence[M]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+class _Columns(Protocol):
+    """Where rows get a column from."""
+
+    def column(self, name: str) -> "pa.Array | pa.ChunkedArray":
+        """Return the column of this name."""
+
+
 class Rows(Generic[M]):
     """Some rows of one table, in order. A fact of all of them is an attribute: `rows.iso` is a `Column`."""
 
-    def __init__(self, model: type[M], table: pa.Table, numbers: Numbers | None = None) -> None:
+    def __init__(self, model: type[M], table: pa.Table | Packed, numbers: Numbers | None = None) -> None:
         """Take all rows of a table, or those with the given numbers."""
         self.model = model
         self.numbers = np.arange(table.num_rows) if numbers is None else numbers
@@ -59,8 +68,12 @@ class Rows(Generic[M]):
         self._columns: dict[str, Column] = {}
 
     @classmethod
-    def of(cls, model: type[M], rows: "pa.Table | Sequence[M]") -> "Rows[M]":
-        """Return rows that are given as a table of the model's schema or as records."""
+    def of(cls, model: type[M], rows: "Rows[M] | Packed | pa.Table | Sequence[M]") -> "Rows[M]":
+        """Return rows that are given as such, as a table of the model's schema or as records."""
+        if isinstance(rows, Rows):
+            return rows
+        if isinstance(rows, Packed):
+            return cls(model, rows)
         table = rows if isinstance(rows, pa.Table) else table_of(model, rows)
         return cls(model, table.combine_chunks())
 
@@ -77,10 +90,16 @@ class Rows(Generic[M]):
 
     def arrow(self, name: str) -> pa.Array:
         """Return the fact of this name as Arrow has it."""
-        return self._taken.column(name).combine_chunks()
+        found = self._taken.column(name)
+        return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+    def facts(self, *names: str) -> Iterator[tuple[Any, ...]]:
+        """Yield some facts of each row, as its record has them."""
+        for batch in self.batches():
+            yield from zip(*(_values(batch.arrow(name)) for name in names), strict=True)
 
     @cached_property
-    def _taken(self) -> pa.Table:
+    def _taken(self) -> _Columns:
         start, count = (int(self.numbers[0]), len(self)) if len(self) else (0, 0)
         if count and int(self.numbers[-1]) - start + 1 == count and bool((np.diff(self.numbers) == 1).all()):
             return self._table.slice(start, count)
@@ -102,22 +121,43 @@ class Rows(Generic[M]):
 
     def repeated(self, name: str) -> set[str]:
         """Return the values that more than one row has."""
-        counts = pc.value_counts(self.arrow(name).drop_null())
-        return set(counts.field("values").filter(pc.greater(counts.field("counts"), 1)).to_pylist())
+        # Hashes of eight bytes say which values may be; those alone are compared.
+        batches = [np.fromiter(map(hash, _known(batch, name)), np.int64) for batch in self.batches()]
+        hashes, counts = np.unique(np.concatenate([np.zeros(0, np.int64), *batches]), return_counts=True)
+        suspects = set(hashes[counts > 1].tolist())
+        if not suspects:
+            return set()
+        found = Counter(value for batch in self.batches() for value in _known(batch, name) if hash(value) in suspects)
+        return {value for value, count in found.items() if count > 1}
 
-    def take(self, numbers: Numbers | Where) -> "Rows[M]":
-        """Return some of these rows, by place or by a truth value each."""
+    def sorted_by(self, *names: str) -> "Rows[M]":
+        """Return these rows in the order of some facts; rows that share all of them stay in their order."""
+        facts = pa.table({name: self.arrow(name) for name in names})
+        order = pc.sort_indices(facts, [(name, "ascending") for name in names])
+        return self.take(order.to_numpy().astype(np.int64))
+
+    def take(self, numbers: Numbers | Where | slice) -> "Rows[M]":
+        """Return some of these rows, by place, by a truth value each, or a part in sequence."""
         return Rows(self.model, self._table, self.numbers[numbers])
 
-    def batches(self, size: int = BATCH) -> Iterator["Rows[M]"]:
-        """Yield the rows in order, so many at a time."""
+    def batches(self, size: int | None = None) -> Iterator["Rows[M]"]:
+        """Yield the rows in order, so many at a time; `BATCH` by default."""
+        size = size or BATCH
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 
     def records(self) -> list[M]:
         """Return the rows as records, in order."""
-        rows = self._table.take(pa.array(self.numbers)).to_pylist()
+        rows = pa.table({name: self.arrow(name) for name in self.model.model_fields}).to_pylist()
         return TypeAdapter(list[self.model]).validate_python(rows)  # type: ignore[name-defined]
+
+    def views(self, where: Where) -> list[M]:
+        """Return what reads like the records of some rows, and looks up only those of their facts that are asked for.
+
+        The rows must be known to keep what their records promise, as those of a manifest are.
+        """
+        facts = _Facts(self, where.nonzero()[0])
+        return cast("list[M]", [_View(facts, place) for place in range(len(facts.places))])
 
     def __iter__(self) -> Iterator[M]:
         for batch in self.batches(1 << 10):
@@ -127,12 +167,56 @@ class Rows(Generic[M]):
 class _Taken:
     """Scattered rows of a table, of which only the columns that are asked for are gathered."""
 
-    def __init__(self, table: pa.Table, numbers: pa.Array) -> None:
+    def __init__(self, table: pa.Table | Packed, numbers: pa.Array) -> None:
         self._table = table
         self._numbers = numbers
+        self._columns: dict[str, pa.Array | pa.ChunkedArray] = {}
 
-    def column(self, name: str) -> pa.ChunkedArray:
-        return self._table.column(name).take(self._numbers)
+    def column(self, name: str) -> pa.Array | pa.ChunkedArray:
+        if name not in self._columns:
+            self._columns[name] = plainly(self._table.column(name).take(self._numbers))
+        return self._columns[name]
+
+
+class _Facts:
+    """The facts of some rows as their records have them, each looked up when it is first asked for."""
+
+    def __init__(self, rows: Rows[Any], places: Numbers) -> None:
+        self.model = rows.model
+        self.places = places
+        self._rows = rows
+        self._known: dict[str, list[Any]] = {}
+
+    def of(self, name: str) -> list[Any]:
+        if name not in self._known:
+            self._known[name] = _values(self._rows.arrow(name).take(pa.array(self.places)))
+        return self._known[name]
+
+
+class _View:
+    """One row that reads like its record."""
+
+    __slots__ = ("_facts", "_place")
+
+    def __init__(self, facts: _Facts, place: int) -> None:
+        self._facts = facts
+        self._place = place
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a fact of whatever type its field has
+        if name not in self._facts.model.model_fields:
+            raise AttributeError(f"{self._facts.model.__name__} has no field {name!r}")
+        return self._facts.of(name)[self._place]
+
+
+def _values(column: pa.Array) -> list[Any]:
+    """Return a column as records have it."""
+    values: list[Any] = column.to_pylist()
+    return [None if value is None else tuple(value) for value in values] if pa.types.is_list(column.type) else values
+
+
+def _known(rows: Rows[Any], name: str) -> list[Any]:
+    known: list[Any] = rows.arrow(name).drop_null().to_pylist()
+    return known
 
 
 def _column(values: pa.Array) -> Column:

@@ -2,9 +2,15 @@
 
 The bytes may come from anywhere. What a few of them could unfold to is known from the footer before a page is read:
 rows, values, bytes before compression, encodings. A string that a dictionary repeats unfolds only after it was counted.
+
+A table stays packed: its verified bytes are kept, a tenth of what they unfold to, and decoded some rows or one column
+at a time.
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,10 +20,13 @@ import pyarrow.parquet as pq
 from sidcurate.commits import START_AGAIN
 from sidcurate.errors import IntegrityError
 
+GROUP_ROWS = 1 << 13
+"""Rows that are written, decoded and looked at together: few enough to bound the memory."""
 _MOST_ROWS = 1 << 22
 _MOST_VALUES_A_ROW = 16
 _MOST_VALUES = 1 << 20  # beyond those by row: one finding may name every raw
 _MOST_UNPACKED_BYTES = 1 << 32
+_MOST_TEXT_BYTES_AT_ONCE = 1 << 28
 _MOST_FOOTER_BYTES = 1 << 22
 # What our own writer uses; others unfold in ways that the footer does not tell.
 _ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
@@ -26,6 +35,124 @@ _TAIL_BYTES = 8
 
 class _RefusedError(ValueError):
     """What is wrong with a file, in words that follow its name."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A table as the bytes of its Parquet file. Nothing else may be asked of it before `batches` has gone through.
+
+    Attributes:
+        where: the file, for messages; it is not opened.
+        content: the whole of it.
+    """
+
+    where: Path
+    content: bytes = field(repr=False)
+
+    @cached_property
+    def num_rows(self) -> int:
+        """Count of the rows."""
+        return int(self._file.metadata.num_rows)
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Columns without dictionaries, with the file's own key-values.
+
+        Raises:
+            IntegrityError: it is no Parquet file, damaged, or larger than any manifest.
+        """
+        with _refusing(self.where):
+            found = self._file.schema_arrow
+            return pa.schema([column.with_type(_plain(column.type)) for column in found], metadata=found.metadata)
+
+    def batches(self) -> Iterator[pa.Table]:
+        """Yield all rows in order, `GROUP_ROWS` at most at a time, after every check.
+
+        Raises:
+            IntegrityError: it is no Parquet file, damaged, or larger than any manifest.
+        """
+        text = 0
+        with _refusing(self.where):
+            for number in range(self._file.num_row_groups):
+                for batch in self._file.iter_batches(GROUP_ROWS, row_groups=[number]):
+                    table = pa.Table.from_batches([batch])
+                    table.validate(full=True)
+                    at_once = sum(map(_text_bytes, table.columns))
+                    text += at_once
+                    if at_once > _MOST_TEXT_BYTES_AT_ONCE or text > _MOST_UNPACKED_BYTES:
+                        raise _RefusedError("has more text when it is unpacked than any manifest of ours")
+                    yield table.cast(self.schema)
+
+    def column(self, name: str) -> pa.Array:
+        """Return one column of all rows, text by dictionary; it is kept, so that rows can be picked from it."""
+        if name not in self._columns:
+            kind = self.schema.field(name).type
+            groups = [self._read(name, number) for number in range(self._file.num_row_groups)]
+            if pa.types.is_string(kind):
+                none = pa.array([], pa.dictionary(pa.int32(), kind))
+                self._columns[name] = pa.chunked_array([none, *groups]).unify_dictionaries().combine_chunks()
+            else:
+                self._columns[name] = pa.concat_arrays([self._none(name), *map(plainly, groups)])
+        return self._columns[name]
+
+    def slice(self, start: int, count: int) -> "Span":
+        """Return some rows in sequence, of which only the columns that are asked for are decoded."""
+        return Span(self, start, count)
+
+    def part(self, name: str, start: int, count: int) -> pa.Array:
+        """Return one column of some rows in sequence."""
+        if not self._is_grouped:
+            return plainly(self.column(name).slice(start, count))
+        first, last = start // GROUP_ROWS, max(start, start + count - 1) // GROUP_ROWS
+        groups = [self._group(name, number) for number in range(first, min(last + 1, self._file.num_row_groups))]
+        whole = groups[0] if len(groups) == 1 else pa.concat_arrays([self._none(name), *groups])
+        return whole.slice(start - first * GROUP_ROWS, count)
+
+    def _group(self, name: str, number: int) -> pa.Array:
+        """Return one column of a row group; the last one is kept, for who goes through the rows in small steps."""
+        kept, values = self._latest.get(name, (-1, None))
+        if kept != number:
+            values = plainly(self._read(name, number))
+            self._latest[name] = number, values
+        return values
+
+    def _read(self, name: str, number: int) -> pa.Array:
+        return self._file.read_row_group(number, [name], use_threads=False).column(0).combine_chunks()
+
+    def _none(self, name: str) -> pa.Array:
+        return pa.array([], self.schema.field(name).type)
+
+    @cached_property
+    def _file(self) -> pq.ParquetFile:
+        with _refusing(self.where):
+            return _opened(self.content)
+
+    @cached_property
+    def _is_grouped(self) -> bool:
+        """Whether the row groups are as our writer makes them: an older one made one of everything."""
+        sizes = [self._file.metadata.row_group(number).num_rows for number in range(self._file.num_row_groups)]
+        return all(size == GROUP_ROWS for size in sizes[:-1]) and all(0 < size <= GROUP_ROWS for size in sizes[-1:])
+
+    @cached_property
+    def _columns(self) -> dict[str, pa.Array]:
+        return {}
+
+    @cached_property
+    def _latest(self) -> dict[str, tuple[int, pa.Array]]:
+        return {}
+
+
+@dataclass(frozen=True)
+class Span:
+    """Some rows of a packed table, in sequence."""
+
+    packed: Packed
+    start: int
+    count: int
+
+    def column(self, name: str) -> pa.Array:
+        """Return one column of the rows."""
+        return self.packed.part(name, self.start, self.count)
 
 
 def parse(where: Path, content: bytes) -> pa.Table:
@@ -38,15 +165,29 @@ def parse(where: Path, content: bytes) -> pa.Table:
     Raises:
         IntegrityError: it is no Parquet file, damaged, or larger than any manifest.
     """
+    packed = Packed(where, content)
+    return pa.concat_tables([packed.schema.empty_table(), *packed.batches()])
+
+
+def plainly(column: pa.Array) -> pa.Array:
+    """Return a column with every row's own text where a dictionary holds it."""
+    return column.cast(_plain(column.type))
+
+
+@contextmanager
+def _refusing(where: Path) -> Iterator[None]:
+    """Name the file in what is wrong with it."""
     try:
-        return _parse(content)
+        yield
     except _RefusedError as error:
         raise IntegrityError(f"{where} {error}; {START_AGAIN}") from error
+    except IntegrityError:
+        raise
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise IntegrityError(f"{where} is not a readable Parquet file ({error}); {START_AGAIN}") from error
 
 
-def _parse(content: bytes) -> pa.Table:
+def _opened(content: bytes) -> pq.ParquetFile:
     if int.from_bytes(content[-_TAIL_BYTES:-4], "little") > _MOST_FOOTER_BYTES:
         raise _RefusedError("has a footer larger than any of ours")
     stream = pa.BufferReader(content)
@@ -54,13 +195,7 @@ def _parse(content: bytes) -> pa.Table:
     _check_sizes(metadata)
     # Text is read by dictionary: a megabyte that every row repeats is then a megabyte, not a terabyte.
     options = {"metadata": metadata, "read_dictionary": sorted(set(_text_columns(metadata)))}
-    with pq.ParquetFile(stream, page_checksum_verification=True, **options) as file:
-        table = file.read()
-    table.validate(full=True)
-    if sum(map(_text_bytes, table.columns)) > _MOST_UNPACKED_BYTES:
-        raise _RefusedError("has more text when it is unpacked than any manifest of ours")
-    plain = [field.with_type(_plain(field.type)) for field in table.schema]
-    return table.cast(pa.schema(plain, metadata=table.schema.metadata))
+    return pq.ParquetFile(stream, page_checksum_verification=True, **options)
 
 
 def _text_columns(metadata: pq.FileMetaData) -> Iterator[str]:

@@ -60,11 +60,11 @@ def validate(
         IntegrityError: the manifest is damaged.
         UsageError: an unknown code, or a file that cannot be read.
     """
-    manifest = manifests.load(directory)
+    manifest = manifests.load(directory, progress)
     looked = None
     if standard.look != "none":
         looked = files.states(directory, manifest.rows(Capture), standard.look, progress)
-    captures, pairs, unpaired = (manifest.tables[model] for model in (Capture, Pair, Unpaired))
+    captures, pairs, unpaired = manifest.rows(Capture), manifest.rows(Pair), manifest.rows(Unpaired)
     tables = rules.Tables(manifest.device, captures, pairs, unpaired, looked, files.folder(directory))
     judgement = rules.run(tables, standard.limits, standard.select, standard.ignore, progress)
     if keep and standard.select is None:

@@ -1,10 +1,17 @@
 """Columns of facts: what is unknown is never compared, never computed with, and never padded into a value."""
 
+import io
+from datetime import datetime
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from factories import capture
 
-from sidcurate.rows import Rows
+from sidcurate import tables
+from sidcurate.rows import Rows, table_of
 from sidcurate.schemas import Capture
 
 
@@ -69,3 +76,51 @@ def test_rows_come_back_as_records_in_the_order_asked_for(rows):
 def test_a_word_that_is_no_field_is_an_attribute_error(rows):
     with pytest.raises(AttributeError, match="Capture has no field 'isos'"):
         _ = rows.isos
+
+
+def packed(rows, monkeypatch):
+    """The same rows as a committed file holds them, two a row group."""
+    monkeypatch.setattr(tables, "GROUP_ROWS", 2)
+    buffer = io.BytesIO()
+    pq.write_table(table_of(Capture, rows.records()), buffer, row_group_size=2)
+    return Rows.of(Capture, tables.Packed(Path("captures.parquet"), buffer.getvalue()))
+
+
+def test_packed_rows_are_the_same_rows(monkeypatch):
+    rows = Rows.of(
+        Capture, [capture(name, iso=800 + place, black_level=(1.0,) * place) for place, name in enumerate("edcba")]
+    )
+    same = packed(rows, monkeypatch)
+    assert list(same) == rows.records() == same.records()
+    for numbers in (
+        slice(1, 4),
+        slice(2),
+        np.array([4, 0, 3]),
+        np.array([True, False, True, True, False]),
+        np.array([], int),
+    ):
+        assert same.take(numbers).records() == rows.take(numbers).records()
+    assert [row.path for row in same.sorted_by("device", "path").records()] == list("abcde")
+    assert list(same.facts("path", "black_level")) == [(row.path, row.black_level) for row in rows.records()]
+    assert same.places("path", pa.array(["b", "x"])).tolist() == [3, -1]
+
+
+def test_a_view_reads_like_the_record(monkeypatch):
+    given = [capture("a", cfa=None), capture("b", black_level=None, captured_at=datetime(2024, 1, 2)), capture("c")]
+    for rows in (Rows.of(Capture, given), packed(Rows.of(Capture, given), monkeypatch)):
+        views = rows.views(np.array([False, True, True]))
+        assert [{name: getattr(view, name) for name in Capture.model_fields} for view in views] == [
+            dict(row) for row in given[1:]
+        ]
+        with pytest.raises(AttributeError, match="Capture has no field 'isos'"):
+            _ = views[0].isos
+
+
+def test_repeated_values_are_compared_not_only_their_hashes():
+    collide = 2**61 - 1 + 5
+    assert hash(collide) == hash(5)
+    iso = pa.array([5, collide, None, None, 7, 7])
+    table = table_of(Capture, [capture()] * 6)
+    rows = Rows.of(Capture, table.set_column(table.column_names.index("iso"), "iso", iso))
+    assert rows.repeated("iso") == {7}
+    assert rows.repeated("path") == {capture().path}

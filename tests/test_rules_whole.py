@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 from factories import DEVICE, capture, judge, pair
 
-from sidcurate import rows
+from sidcurate import manifests, rows, tables
 from sidcurate.rows import table_of
 from sidcurate.rules import RULES, Tables
 from sidcurate.schemas import Capture, Pair, Unpaired
@@ -157,6 +157,17 @@ def test_what_is_found_does_not_depend_on_how_many_rows_are_read_at_a_time(monke
     whole = judge(wild(5))
     monkeypatch.setattr(rows, "BATCH", batch)
     assert judge(wild(5)) == whole
+
+
+def test_records_and_a_manifest_that_stays_packed_are_judged_alike(monkeypatch, tmp_path):
+    given = wild(6)
+    monkeypatch.setattr(tables, "GROUP_ROWS", 16)
+    monkeypatch.setattr(rows, "BATCH", 24)
+    records = {Capture: given.captures, Pair: given.pairs, Unpaired: given.unpaired}
+    manifests.save(tmp_path / DEVICE, records)
+    manifest = manifests.load(tmp_path / DEVICE)
+    assert all(isinstance(manifest.tables[model], tables.Packed) for model in records)
+    assert judge(Tables(DEVICE, *map(manifest.rows, records))) == judge(given)
 
 
 def test_records_and_arrow_tables_are_judged_alike():

@@ -53,6 +53,54 @@ def test_a_table_comes_back_as_it_went_with_its_key_values() -> None:
     assert parse(parquet(rows(0))).equals(rows(0))
 
 
+def packed_table(monkeypatch, group: int) -> tuple[tables.Packed, pa.Table]:
+    """Eleven rows, packed by so many, with a text, lists of texts and numbers that differ by row, some unknown."""
+    monkeypatch.setattr(tables, "GROUP_ROWS", 4)
+    table = pa.table(
+        [
+            [None, *range(10)],
+            [f"{number % 7}.dng" for number in range(10)] + [None],
+            [[1.0] * (number % 3) or None for number in range(11)],
+            [[f"a{number}", "b"] * (number % 3) for number in range(11)],
+        ],
+        schema=SCHEMA,
+    )
+    return tables.Packed(WHERE, parquet(table, row_group_size=group)), table
+
+
+@pytest.mark.parametrize("group", [4, 3, 11])
+def test_a_packed_table_is_read_by_batch_by_column_and_in_parts(monkeypatch, group: int) -> None:
+    packed, table = packed_table(monkeypatch, group)
+    batches = list(packed.batches())
+    assert max(batch.num_rows for batch in batches) <= 4
+    assert pa.concat_tables(batches).equals(table)
+    assert (packed.num_rows, packed.schema) == (11, SCHEMA)
+    for name in SCHEMA.names:
+        whole = table.column(name).combine_chunks()
+        assert tables.plainly(packed.column(name)).equals(whole)
+        for start in range(12):
+            for count in range(12 - start):
+                assert packed.slice(start, count).column(name).equals(whole.slice(start, count))
+
+
+def test_an_empty_packed_table_has_empty_columns() -> None:
+    packed = tables.Packed(WHERE, parquet(rows(0)))
+    assert list(packed.batches()) == []
+    for field in SCHEMA:
+        for column in (packed.slice(0, 0).column(field.name), tables.plainly(packed.column(field.name))):
+            assert (column.type, len(column)) == (field.type, 0)
+
+
+def test_text_is_counted_over_all_batches(monkeypatch) -> None:
+    packed, _ = packed_table(monkeypatch, 4)
+    monkeypatch.setattr(tables, "_MOST_UNPACKED_BYTES", 70)
+    monkeypatch.setattr(tables, "_check_sizes", lambda metadata: None)
+    seen = packed.batches()
+    assert next(seen).num_rows == 4
+    with pytest.raises(IntegrityError, match="has more text when it is unpacked"):
+        list(seen)
+
+
 def big_list() -> pa.Table:
     return with_column("black_level", pa.array([[0.0] * (1 << 21)]))
 

@@ -56,7 +56,8 @@ def scene_in_two_splits(view: ManifestView, limits: Limits) -> Drafts:
 def _frames(tables: Tables, scene: str) -> tuple[str, ...]:
     """Return the captures of a scene's pairs that have a part, sorted."""
     rows = tables.pair_rows.take(tables.pair_rows.named("scene_id", [scene]))
-    paths = {path for pair in rows if pair.split for path in (pair.short_path, pair.long_path)}
+    told = rows.facts("split", "short_path", "long_path")
+    paths = {path for split, *frames in told if split for path in frames}
     return tuple(sorted(paths))
 
 
@@ -147,7 +148,7 @@ def _changed(tables: Tables) -> Iterator[tuple[FileState, Capture]]:
     changed = known.size_bytes.differs_from(recorded.size_bytes) | (
         known.sha256.differs_from(recorded.sha256) & ~unknown(known.size_bytes, recorded.size_bytes)
     )
-    yield from zip(known.take(changed), recorded.take(changed), strict=True)
+    yield from zip(known.views(changed), recorded.views(changed), strict=True)
 
 
 def _change(capture: Capture, state: FileState) -> str:

@@ -22,15 +22,15 @@ R = TypeVar("R", Capture, Pair, Unpaired, FileState)
 
 @dataclass(frozen=True)
 class Tables:
-    """All rows of one manifest, as records or as Arrow tables, and what the disk says of its raws.
+    """All rows of one manifest, as such, as records or as Arrow tables, and what the disk says of its raws.
 
     `files` is None when nobody looked. `folder` is where the raws should be, for messages only.
     """
 
     device: str
-    captures: "Sequence[Capture] | pa.Table" = ()
-    pairs: "Sequence[Pair] | pa.Table" = ()
-    unpaired: "Sequence[Unpaired] | pa.Table" = ()
+    captures: "Rows[Capture] | Sequence[Capture] | pa.Table" = ()
+    pairs: "Rows[Pair] | Sequence[Pair] | pa.Table" = ()
+    unpaired: "Rows[Unpaired] | Sequence[Unpaired] | pa.Table" = ()
     files: "Sequence[FileState] | pa.Table | None" = None
     folder: str | None = None
 
@@ -99,7 +99,7 @@ class Tables:
         return {name: sorted(v for v, n in counts.items() if n == most[name]) for name, counts in self.bodies.items()}
 
 
-def _rows(model: type[R], given: "Sequence[R] | pa.Table") -> "Rows[R]":
+def _rows(model: type[R], given: "Rows[R] | Sequence[R] | pa.Table") -> "Rows[R]":
     from sidcurate.rows import Rows
 
     return Rows.of(model, given)
@@ -130,7 +130,7 @@ class Captures:
 
     def views(self, where: "Where") -> Sequence[Capture]:
         """Return the records of some of the rows."""
-        return self.rows.take(where).records()
+        return self.rows.views(where)
 
     def __getattr__(self, fact: str) -> "Column":
         return getattr(self.rows, fact)  # type: ignore[no-any-return]
@@ -147,7 +147,7 @@ class Pairs:
     def views(self, where: "Where | None" = None) -> Sequence[PairView]:
         """Return the records of all the rows, or of some."""
         where = ~self.rows.nowhere() if where is None else where
-        sides = (rows.take(where).records() for rows in (self.rows, self.short, self.long))
+        sides = (rows.views(where) for rows in (self.rows, self.short, self.long))
         return [PairView(*row) for row in zip(*sides, strict=True)]
 
     def __getattr__(self, fact: str) -> "Column":

@@ -20,7 +20,7 @@ PROGRAM = """
 import atexit, pathlib, sys
 from sidcurate.cli import main
 atexit.register(lambda: sys.stderr.write(pathlib.Path("/proc/self/status").read_text()))
-main(["validate", "--no-files", "--format", "json", "--manifests", sys.argv[1]])
+main(sys.argv[1:])
 """
 
 
@@ -39,9 +39,15 @@ def run() -> Iterator[Row]:
 
 def validate(root: Path) -> float:
     """Judge the manifests under a folder as a user does; return the most memory that it took, in MB."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, str(root)], capture_output=True, text=True, check=False)
-    if done.returncode != 1:  # The faulty pairs are found.
-        raise RuntimeError(f"validate ended with {done.returncode}: {done.stderr}")
+    return peak_mb(["validate", "--no-files", "--format", "json", "--manifests", str(root)])
+
+
+def peak_mb(arguments: list[str]) -> float:
+    """Return the most memory that a verb takes, in MB, in a process of its own."""
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode not in (0, 1):  # 1: the faulty pairs are found.
+        raise RuntimeError(f"{arguments[0]} ended with {done.returncode}: {done.stderr}")
     peak = next(line for line in done.stderr.splitlines() if line.startswith("VmHWM"))
     return int(peak.split()[1]) / 1024
 
