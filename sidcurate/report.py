@@ -3,8 +3,9 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 from statistics import median
 from typing import Any
 
@@ -12,13 +13,27 @@ from jinja2 import Environment, PackageLoader
 
 from sidcurate import rules, verdicts
 from sidcurate.errors import UsageError
+from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
-from sidcurate.schemas import Capture, Finding, Pair
+from sidcurate.rows import Rows
+from sidcurate.schemas import Capture, Finding, Pair, Unpaired
 
 JSON_VERSION = 1
-BINS_PER_DECADE = 8
 SHOWN_FINDINGS = 200
 PARTS = ("train", "val", "test", None)
+_SENSOR = (
+    "camera_make",
+    "camera_model",
+    "camera_serial",
+    "width",
+    "height",
+    "cfa_kind",
+    "cfa",
+    "black_level",
+    "white_level",
+    "bits_declared",
+    "bits_observed",
+)
 
 
 @dataclass(frozen=True)
@@ -45,15 +60,6 @@ class Part:
     name: str
     pairs: int
     scenes: int
-
-
-@dataclass(frozen=True)
-class Bin:
-    """Pairs whose exposure ratio is in [low, high)."""
-
-    low: float
-    high: float
-    pairs: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,12 @@ class Account:
     ratios: tuple[Bin, ...]
     rules: tuple[Rule, ...]
     findings: tuple[dict[str, Any], ...]
+    """The worst first: all of them, or as many as were asked for."""
+
+    @property
+    def found(self) -> int:
+        """Count of all findings."""
+        return sum(rule.count for rule in self.rules)
 
     @property
     def verdict(self) -> str:
@@ -96,28 +108,41 @@ class Account:
         return f"{self.pairs - self.left_out} of {self.pairs} pairs pass, {self.left_out} left out"
 
 
-def account(manifest: Manifest) -> Account:
-    """Return the account of a manifest."""
+def _silent(stage: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def account(
+    manifest: Manifest, most_findings: int | None = None, progress: Callable[[str, int, int], None] = _silent
+) -> Account:
+    """Return the account of a manifest.
+
+    Args:
+        manifest: the tables, read by column.
+        most_findings: how many findings to tell, the worst first; all by default.
+        progress: called with the stage in words, the count done in it and the count to do.
+    """
     limits = rules.Limits().model_dump() | dict((manifest.judged or {}).get("limits", {}))
-    ratios = [pair.exposure_ratio for pair in manifest.pairs if pair.exposure_ratio]
+    captures, pairs, findings = manifest.rows(Capture), manifest.rows(Pair), manifest.rows(Finding)
+    ratios = [ratio for (ratio,) in pairs.facts("exposure_ratio") if ratio]
     never_judged = manifest.judged is None
     return Account(
         device=manifest.device,
         reason_not_usable=_reason_not_usable(manifest),
-        captures=len(manifest.captures),
-        unreadable=sum(capture.status == "unreadable" for capture in manifest.captures),
-        unpaired=len(manifest.unpaired),
-        cameras=tuple(_cameras(manifest.captures)),
-        pairs=len(manifest.pairs),
-        left_out=None if never_judged else len(verdicts.left_out(manifest.rows(Pair), manifest.findings)),
-        scenes=len({pair.scene_id for pair in manifest.pairs}),
-        split=tuple(_split(manifest.pairs)),
+        captures=len(captures),
+        unreadable=int(captures.named("status", ["unreadable"]).sum()),
+        unpaired=len(manifest.rows(Unpaired)),
+        cameras=tuple(_cameras(captures, progress)),
+        pairs=len(pairs),
+        left_out=None if never_judged else len(verdicts.left_out(pairs, findings)),
+        scenes=len({scene for (scene,) in pairs.facts("scene_id")}),
+        split=tuple(_split(pairs)),
         ratio_low=limits["exposure_ratio_low"],
         ratio_high=limits["exposure_ratio_high"],
         ratio_median=median(ratios) if ratios else None,
         ratios=tuple(histogram(ratios)),
-        rules=tuple(_rules(manifest.findings)),
-        findings=tuple(finding.model_dump(mode="json") for finding in _worst_first(manifest.findings)),
+        rules=tuple(_rules(findings)),
+        findings=tuple(finding.model_dump(mode="json") for finding in _worst_first(findings, most_findings)),
     )
 
 
@@ -129,63 +154,91 @@ def _reason_not_usable(manifest: Manifest) -> str | None:
     return None
 
 
-def _cameras(captures: Iterable[Capture]) -> Iterator[Camera]:
-    groups: dict[tuple[str | None, ...], list[Capture]] = {}
-    for capture in captures:
-        if capture.status != "unreadable":
-            groups.setdefault(_sensor(capture), []).append(capture)
-    for (name, serial, size, cfa, black, white, bits), group in sorted(groups.items(), key=lambda item: -len(item[1])):
-        clipped = [capture.clipped_fraction for capture in group if capture.clipped_fraction is not None]
+@dataclass
+class _Body:
+    """What the captures of one body with the same sensor facts add up to."""
+
+    captures: int = 0
+    isos: set[int] = field(default_factory=set)
+    clipped: float | None = None
+
+    def add(self, iso: int | None, clipped: float | None) -> None:
+        self.captures += 1
+        self.isos.update([iso] if iso else [])
+        if clipped is not None:
+            self.clipped = clipped if self.clipped is None else max(self.clipped, clipped)
+
+
+def _cameras(captures: Rows[Capture], progress: Callable[[str, int, int], None]) -> Iterator[Camera]:
+    bodies: dict[tuple[str | None, ...], _Body] = {}
+    done = 0
+    for batch in captures.batches():
+        for status, iso, clipped, *sensor in batch.facts("status", "iso", "clipped_fraction", *_SENSOR):
+            if status != "unreadable":
+                bodies.setdefault(_sensor(*sensor), _Body()).add(iso, clipped)
+        done += len(batch)
+        progress("counting captures", done, len(captures))
+    found = sorted(bodies.items(), key=lambda item: -item[1].captures)
+    for (name, serial, size, cfa, black, white, bits), body in found:
         yield Camera(
             name=name or "unknown camera",
             serial=serial,
-            captures=len(group),
+            captures=body.captures,
             size=size or "unknown",
             cfa=cfa or "unknown",
             black=black or "unknown",
             white=white or "unknown",
             bits=bits or "unknown",
-            isos=tuple(sorted({capture.iso for capture in group if capture.iso})),
-            clipped_fraction=max(clipped, default=None),
+            isos=tuple(sorted(body.isos)),
+            clipped_fraction=body.clipped,
         )
 
 
-def _sensor(capture: Capture) -> tuple[str | None, ...]:
-    make, model = capture.camera_make, capture.camera_model
+@lru_cache(maxsize=4096)
+def _sensor(
+    make: str | None,
+    model: str | None,
+    serial: str | None,
+    width: int | None,
+    height: int | None,
+    cfa_kind: str | None,
+    cfa: str | None,
+    black: tuple[float, ...] | None,
+    white: tuple[float, ...] | None,
+    declared: int | None,
+    observed: int | None,
+) -> tuple[str | None, ...]:
+    """Return what tells one body, and one mode of it, from others, in words."""
     named = bool(make and model and model.lower().startswith(make.lower().split()[0]))
     name = model if named else " ".join(filter(None, (make, model))) or None
-    size = f"{capture.width} × {capture.height}" if capture.width else None
-    kind = capture.cfa if capture.cfa_kind == "bayer" else capture.cfa_kind
-    bits = None if capture.bits_declared is None else f"{capture.bits_declared}, used {capture.bits_observed or '?'}"
-    return name, capture.camera_serial, size, kind, _levels(capture.black_level), _levels(capture.white_level), bits
+    size = f"{width} × {height}" if width else None
+    bits = None if declared is None else f"{declared}, used {observed or '?'}"
+    return name, serial, size, cfa if cfa_kind == "bayer" else cfa_kind, _levels(black), _levels(white), bits
 
 
 def _levels(values: Sequence[float] | None) -> str | None:
     return None if values is None else "/".join(f"{value:g}" for value in dict.fromkeys(values))
 
 
-def _split(pairs: Sequence[Pair]) -> Iterator[Part]:
+def _split(pairs: Rows[Pair]) -> Iterator[Part]:
+    counts: Counter[str | None] = Counter()
+    scenes: dict[str | None, set[str]] = {part: set() for part in PARTS}
+    for part, scene in pairs.facts("split", "scene_id"):
+        counts[part] += 1
+        scenes[part].add(scene)
     for part in PARTS:
-        chosen = [pair for pair in pairs if pair.split == part]
-        if chosen:
-            yield Part(part or "no part", len(chosen), len({pair.scene_id for pair in chosen}))
+        if counts[part]:
+            yield Part(part or "no part", counts[part], len(scenes[part]))
 
 
-def histogram(ratios: Sequence[float]) -> list[Bin]:
-    """Return the counts of ratios in bins of equal width on a log axis, from the first that is used to the last."""
-    counts = Counter(math.floor(BINS_PER_DECADE * math.log10(ratio)) for ratio in ratios)
-    steps = range(min(counts), max(counts) + 1) if counts else ()
-    return [Bin(10 ** (step / BINS_PER_DECADE), 10 ** ((step + 1) / BINS_PER_DECADE), counts[step]) for step in steps]
-
-
-def _rules(findings: Iterable[Finding]) -> Iterator[Rule]:
-    counts = Counter((finding.severity, finding.code, finding.name) for finding in findings)
+def _rules(findings: Rows[Finding]) -> Iterator[Rule]:
+    counts = Counter(findings.facts("severity", "code", "name"))
     for (severity, code, name), count in sorted(counts.items()):
         yield Rule(code, name, severity, count)
 
 
-def _worst_first(findings: Iterable[Finding]) -> list[Finding]:
-    return sorted(findings, key=lambda finding: (finding.severity, finding.subject_kind, finding.subject_id))
+def _worst_first(findings: Rows[Finding], most: int | None) -> list[Finding]:
+    return findings.sorted_by("severity", "subject_kind", "subject_id").take(slice(most)).records()
 
 
 def as_json(report: Account) -> str:
@@ -224,13 +277,13 @@ def _text_ratios(report: Account) -> Iterator[str]:
 
 
 def _text_findings(report: Account) -> Iterator[str]:
-    yield f"\nFindings: {len(report.findings)}"
+    yield f"\nFindings: {report.found}"
     for row in report.rules:
         yield f"  {row.severity} {row.code} {row.name}: {row.count}"
     for finding in report.findings[:SHOWN_FINDINGS]:
         yield f"\n  {finding['severity']} {finding['code']}, {finding['subject_kind']} {finding['subject_id']}:"
         yield f"    {finding['message']}"
-    if len(report.findings) > SHOWN_FINDINGS:
+    if report.found > SHOWN_FINDINGS:
         yield f"\n  {_more(report)}"
 
 
@@ -239,7 +292,7 @@ def _asked(report: Account) -> str:
 
 
 def _more(report: Account) -> str:
-    hidden = len(report.findings) - SHOWN_FINDINGS
+    hidden = report.found - SHOWN_FINDINGS
     return f"and {hidden} more: sidcurate validate --device {report.device} --format csv"
 
 
@@ -249,65 +302,7 @@ def as_html(report: Account) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         asked=_asked(report),
-        chart=chart(report),
+        chart=chart(report.ratios, report.ratio_low, report.ratio_high),
         shown=report.findings[:SHOWN_FINDINGS],
-        more=_more(report) if len(report.findings) > SHOWN_FINDINGS else None,
+        more=_more(report) if report.found > SHOWN_FINDINGS else None,
     )
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar of the histogram, in the units of the drawing, with its words."""
-
-    x: float
-    width: float
-    height: float
-    title: str
-    inside: bool
-
-
-@dataclass(frozen=True)
-class Chart:
-    """The histogram of ratios, laid out on a log axis."""
-
-    width: int
-    height: int
-    band_x: float
-    band_width: float
-    bars: tuple[Bar, ...]
-    ticks: tuple[tuple[float, str], ...]
-    most: int
-
-
-def chart(report: Account, width: int = 640, height: int = 150) -> Chart | None:
-    """Return the histogram of ratios as a drawing; None without ratios.
-
-    Args:
-        report: the account.
-        width: of the drawing, in its own units.
-        height: of the highest bar.
-    """
-    if not report.ratios:
-        return None
-    first = math.floor(math.log10(min(report.ratios[0].low, report.ratio_low / 2)))
-    last = math.ceil(math.log10(max(report.ratios[-1].high, report.ratio_high * 2)))
-
-    def x(ratio: float) -> float:
-        return round(width * (math.log10(ratio) - first) / (last - first), 2)
-
-    most = max(row.pairs for row in report.ratios)
-    bars = tuple(
-        Bar(
-            x=x(row.low),
-            width=x(row.high) - x(row.low),
-            height=round(height * row.pairs / most, 2),
-            title=f"{row.pairs} pairs from {row.low:.4g}× to {row.high:.4g}×",
-            inside=row.high > report.ratio_low and row.low < report.ratio_high,
-        )
-        for row in report.ratios
-        if row.pairs
-    )
-    ticks = {float(f"{digit}e{power}") for power in range(first, last) for digit in (1, 3)} | {10.0**last}
-    labels = tuple((x(value), f"{value:g}") for value in sorted(ticks))
-    band = x(report.ratio_low)
-    return Chart(width, height, band, round(x(report.ratio_high) - band, 2), bars, labels, most)

@@ -17,7 +17,7 @@ def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, .
         UsageError: the manifest was never validated, has changed since, or is faulty as a whole.
     """
     check_usable(manifest)
-    excluded = left_out(manifest.rows(Pair), manifest.findings)
+    excluded = left_out(manifest.rows(Pair), manifest.rows(Finding))
     return [pair for pair in manifest.pairs if pair.pair_id not in excluded], excluded
 
 
@@ -32,15 +32,16 @@ def check_usable(manifest: Manifest) -> None:
         raise UsageError(f"{manifest.device} was never validated; {what_to_do}")
     if changed := _changed_since_judged(manifest):
         raise UsageError(f"{manifest.device} has changed since it was validated ({', '.join(changed)}); {what_to_do}")
-    for finding in manifest.findings:
-        if finding.severity == "error" and finding.subject_kind == "manifest":
-            raise UsageError(f"{manifest.device} cannot be used: {finding.code} {finding.message}")
+    findings = manifest.rows(Finding)
+    of_all = findings.named("severity", ["error"]) & findings.named("subject_kind", ["manifest"])
+    for code, message in findings.take(of_all).facts("code", "message"):
+        raise UsageError(f"{manifest.device} cannot be used: {code} {message}")
 
 
 def usable_pairs(manifest: Manifest) -> list[Pair]:
     """Return the pairs that the findings leave, or all of them where there are no findings of this state."""
     fresh = manifest.judged is not None and not _changed_since_judged(manifest)
-    excluded = left_out(manifest.rows(Pair), manifest.findings) if fresh else {}
+    excluded = left_out(manifest.rows(Pair), manifest.rows(Finding)) if fresh else {}
     return [pair for pair in manifest.pairs if pair.pair_id not in excluded]
 
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from factories import DEVICE, scene, session, write_manifest
 
-from sidcurate import manifests, report
+from sidcurate import histogram, manifests, report
 from sidcurate.cli import main
 from sidcurate.rules import Tables
 from sidcurate.validation import Standard, validate
@@ -46,6 +46,14 @@ def test_the_account_counts_what_is_there(root):
     assert told.reason_not_usable is None
 
 
+def test_bodies_and_their_modes_are_told_apart_the_most_frequent_first(root):
+    other = {"camera_serial": "2", "iso": 3200, "clipped_fraction": 0.25}
+    told = account_of(root, session(scene(1), scene(2), scene(3, short=other, long=other), scene(4, long=other)))
+    first, second = told.cameras
+    assert (first.captures, first.isos, first.clipped_fraction) == (5, (1600,), 0.0)
+    assert (second.captures, second.serial, second.isos, second.clipped_fraction) == (3, "2", (3200,), 0.25)
+
+
 def test_a_manifest_that_was_never_validated_says_so(root):
     told = account_of(root, seed_session(), judged=False)
     assert told.left_out is None
@@ -54,11 +62,11 @@ def test_a_manifest_that_was_never_validated_says_so(root):
 
 
 def test_bins_hold_every_ratio_once_with_its_edges():
-    bins = report.histogram([1.0, 10.0, 99.999, 100.0, 100.0, 300.0])
+    bins = histogram.histogram([1.0, 10.0, 99.999, 100.0, 100.0, 300.0])
     assert sum(row.pairs for row in bins) == 6
     at_100 = next(row for row in bins if row.low == 100)
     assert at_100.pairs == 2
-    assert report.histogram([]) == []
+    assert histogram.histogram([]) == []
 
 
 def test_text_names_every_finding_with_its_message(root):
@@ -117,7 +125,8 @@ def test_html_escapes_what_a_camera_or_a_card_wrote(root):
 
 
 def test_the_histogram_shows_the_range_that_was_asked_for(root):
-    drawing = report.chart(account_of(root, seed_session()))
+    told = account_of(root, seed_session())
+    drawing = histogram.chart(told.ratios, told.ratio_low, told.ratio_high)
     inside = {bar.title: bar.inside for bar in drawing.bars}
     assert list(inside.values()) == [False, True, True]
     at_100 = next(position for position, label in drawing.ticks if label == "100")
@@ -128,16 +137,22 @@ def test_the_histogram_shows_the_range_that_was_asked_for(root):
 
 def test_an_empty_manifest_has_a_report_too(root):
     told = account_of(root, Tables(DEVICE))
-    assert report.chart(told) is None
+    assert histogram.chart(told.ratios, 100, 300) is None
     assert "no pair has a ratio" in report.as_html(told)
     assert "Findings: 2" in report.as_text(told)
 
 
-def test_more_findings_than_fit_a_page_are_counted(root):
+def test_more_findings_than_fit_a_page_are_counted(root, monkeypatch):
     told = account_of(root, seed_session())
-    many = replace(told, findings=told.findings * 100)
-    assert "and 200 more: sidcurate validate --device canon90d --format csv" in report.as_text(many)
-    assert "and 200 more" in report.as_html(many)
+    some = report.account(manifests.load(root / DEVICE), 2)
+    assert some == replace(told, findings=told.findings[:2])
+    more = "and 2 more: sidcurate validate --device canon90d --format csv"
+    assert more not in report.as_text(told)
+    monkeypatch.setattr(report, "SHOWN_FINDINGS", 2)
+    for account in (told, some):
+        assert "Findings: 4" in report.as_text(account)
+        assert more in report.as_text(account)
+        assert "and 2 more" in report.as_html(account)
 
 
 @pytest.mark.parametrize("output_format", ["text", "json", "html"])

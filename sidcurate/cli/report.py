@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from sidcurate.cli.console import progress
 from sidcurate.cli.options import device_option, manifests_option
 from sidcurate.cli.output import write_page
 
@@ -30,7 +31,10 @@ def command(device: str, manifests_root: Path, output_format: str, output: Path 
     from sidcurate import manifests, report
 
     formats = {"text": report.as_text, "json": report.as_json, "html": report.as_html}
-    page = formats[output_format](report.account(manifests.load(manifests.find(manifests_root, device))))
+    shown = None if output_format == "json" else report.SHOWN_FINDINGS
+    with progress() as told:
+        manifest = manifests.load(manifests.find(manifests_root, device), told)
+        page = formats[output_format](report.account(manifest, shown, told))
     if output is None:
         click.echo(page, nl=False)
     else:

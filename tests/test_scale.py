@@ -1,0 +1,27 @@
+"""Large manifests: the memory of a verb is bounded by what it must keep of each row, not by all that a row holds."""
+
+import pytest
+from benchmarks.tables import DEVICE, manifest_tables
+from benchmarks.validate_rate import peak_mb
+
+from sidcurate import manifests
+
+FEW, MANY = 20_000, 80_000
+MOST_MB_A_THOUSAND = 1.5
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory):
+    found = {}
+    for pairs in (FEW, MANY):
+        found[pairs] = tmp_path_factory.mktemp(str(pairs))
+        manifests.save(found[pairs] / DEVICE, manifest_tables(pairs))
+    return found
+
+
+@pytest.mark.parametrize(
+    "arguments", [["validate", "--no-files", "--dry-run"], ["report", "--device", DEVICE]], ids=["validate", "report"]
+)
+def test_memory_grows_little_with_the_pairs(roots, arguments):
+    few, many = (peak_mb([*arguments, "--manifests", str(roots[pairs])]) for pairs in (FEW, MANY))
+    assert many - few < MOST_MB_A_THOUSAND * (MANY - FEW) / 1000
