@@ -116,13 +116,22 @@ def _place(root: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def pair_again(directory: Path, rules: PairingRules, *, dry_run: bool = False) -> pairing.Pairing:
+def pair_again(
+    directory: Path,
+    rules: PairingRules,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    *,
+    dry_run: bool = False,
+) -> pairing.Pairing:
     """Pair the captures of a manifest anew, without reading a raw."""
-    manifest = manifests.load(directory)
-    paired = pair(manifest.captures, rules, splits.parts_of(manifest.pairs))
-    known = measuring.by_hashes(manifest.pairs, manifest.captures)
+    manifest = manifests.load(directory, progress)
+    captures, before = manifest.rows(Capture).views(), manifest.rows(Pair).views()
+    paired = pair(captures, rules, splits.parts_of(before))
+    known = measuring.by_hashes(before, captures)
     with crew() as workers:
-        pairs = measuring.measured(paired.pairs, manifest.captures, directory, known, workers)
+        pairs = measuring.measured(
+            paired.pairs, captures, directory, known, workers, partial(progress, "measuring pairs")
+        )
     if not dry_run:
         manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums)
         source.write(directory, source.read(directory).model_copy(update={"pairing": rules}))

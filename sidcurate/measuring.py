@@ -72,12 +72,13 @@ def measured(
     """
     hashes = {capture.path: capture.sha256 or "" for capture in captures}
     keys = {pair.pair_id: (hashes[pair.short_path], hashes[pair.long_path]) for pair in pairs}
-    facts = {name: _kept(known[key]) for name, key in keys.items() if key in known}
-    tasks = [task for task in _tasks(keys, directory) if task.pair_id not in facts]
+    facts: dict[str, dict[str, Any]] = {}
+    tasks = list(_tasks({name: key for name, key in keys.items() if key not in known}, directory))
     for done, (task, result) in enumerate(map_isolated(_measure, tasks, workers), start=1):
         facts[task.pair_id] = {"unmeasured_reason": result.reason} if isinstance(result, Failure) else as_fields(result)
         progress(done, len(tasks))
-    return [pair.model_copy(update=facts.get(pair.pair_id, _NO_TRACE)) for pair in pairs]
+    kept = ((pair, known.get(keys[pair.pair_id])) for pair in pairs)
+    return [pair.model_copy(update=_kept(old) if old else facts.get(pair.pair_id, _NO_TRACE)) for pair, old in kept]
 
 
 def by_hashes(pairs: Sequence[Pair], captures: Sequence[Capture]) -> dict[tuple[str, str], Pair]:

@@ -151,12 +151,12 @@ class Rows(Generic[M]):
         rows = pa.table({name: self.arrow(name) for name in self.model.model_fields}).to_pylist()
         return TypeAdapter(list[self.model]).validate_python(rows)  # type: ignore[name-defined]
 
-    def views(self, where: Where) -> list[M]:
-        """Return what reads like the records of some rows, and looks up only those of their facts that are asked for.
+    def views(self, where: Where | None = None) -> list[M]:
+        """Return what reads like the records of the rows, or of some, and looks up only the facts that are asked for.
 
         The rows must be known to keep what their records promise, as those of a manifest are.
         """
-        facts = _Facts(self, where.nonzero()[0])
+        facts = _Facts(self, np.arange(len(self)) if where is None else where.nonzero()[0])
         return cast("list[M]", [_View(facts, place) for place in range(len(facts.places))])
 
     def __iter__(self) -> Iterator[M]:

@@ -106,8 +106,8 @@ def test_what_was_made_from_older_tables_is_not_written(tmp_path, verb: str, mon
     manifests.save(directory, {Capture: [capture()], Pair: [pair()]})
     real = manifests.load
 
-    def overtaken(folder: Path) -> manifests.Manifest:
-        manifest = real(folder)
+    def overtaken(folder: Path, *progress: object) -> manifests.Manifest:
+        manifest = real(folder, *progress)
         manifests.save(directory, {Capture: [capture(iso=2)], Pair: []})
         return manifest
 

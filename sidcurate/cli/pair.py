@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from sidcurate.cli.console import say
+from sidcurate.cli.console import progress, say
 from sidcurate.cli.options import (
     device_option,
     dry_run_option,
@@ -30,7 +30,8 @@ def command(
     from sidcurate.source import PairingRules
 
     rules = pairing_rules(pairs_csv, scene_gap_s) or PairingRules()
-    paired = pair_again(manifests.find(manifests_root, device), rules, dry_run=dry_run)
+    with progress() as told:
+        paired = pair_again(manifests.find(manifests_root, device), rules, told, dry_run=dry_run)
     for row in paired.pairs:
         click.echo(f"{row.pair_id}: {row.short_path} with {row.long_path}, {row.reason}")
     for left in paired.unpaired:
