@@ -123,7 +123,7 @@ def _draw_legend(draw: ImageDraw.ImageDraw, curve: Curve) -> None:
             _dashed(draw, x, x + 26, y, color, dash)
             draw.text((x + 32, y), f"{name}: {value.mean:.1f} dB", _INK, _font(13), anchor="lm")
             y += 24
-    notes = ["line: mean over repeats and scenes", "bar: 95 % t interval over scenes", curve.protocol]
+    notes = ["line: mean over repeats and scenes", "bar: 95 % interval over scenes", curve.protocol]
     for note in notes:
         draw.text((x, y + 8), note, _INK, _font(12), anchor="lm")
         y += 20
