@@ -24,6 +24,7 @@ from sidtrain import checkpoint, evaluate, metrics, panels, patches, store
 from sidtrain.baselines import TRIVIAL
 from sidtrain.checkpoint import Sidecar
 from sidtrain.evaluate import NETWORK, Written
+from sidtrain.lineage import Ancestor
 from sidtrain.recipe import Recipe
 from sidtrain.scores import Evaluation
 from sidtrain.store import StoreSettings
@@ -42,6 +43,7 @@ def write_checkpoint(
     val=("00002",),
     seed: int = 0,
     initial_weights: str = checkpoint.SCRATCH,
+    ancestors: tuple[Ancestor, ...] | None = (),
     recipe: Recipe = RECIPE,
 ) -> Path:
     torch.manual_seed(seed)
@@ -55,6 +57,7 @@ def write_checkpoint(
         tools=checkpoint.tools(),
         git_revision=None,
         initial_weights=initial_weights,
+        ancestors=ancestors,
         step=0,
         metrics={},
     )
@@ -171,6 +174,43 @@ def test_a_scene_that_chose_the_checkpoint_is_no_test_scene(session: Session, tm
     run = write_checkpoint(tmp_path / "run", val=("00003",))
     with pytest.raises(IntegrityError, match=r"SET302.*00003 \(val\)"):
         evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
+
+
+def ancestor(name: str, device: str | None, **scenes: tuple[str, ...]) -> Ancestor:
+    return Ancestor(name=name, sha256="0" * 64, device=device, scenes=scenes or None)
+
+
+@pytest.mark.parametrize("device", ["phone", "sony"])
+def test_a_scene_that_an_ancestor_has_seen_is_refused_with_the_ancestor(session: Session, tmp_path: Path, device: str):
+    """Two trainings back, and even where the last one was for another camera."""
+    ancestors = (ancestor("runs/first", "sony", train=("00003",)), ancestor("runs/old", "phone", val=("00004",)))
+    run = write_checkpoint(tmp_path / "run", device=device, initial_weights="runs/first", ancestors=ancestors)
+    with pytest.raises(IntegrityError, match=r"SET302.*test scenes: 00004 \(val of runs/old\); a number"):
+        evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
+
+
+def origin(folder: Path, device: str, ancestors: tuple[Ancestor, ...] | None) -> tuple[str, bool]:
+    run = write_checkpoint(folder / "run", device=device, initial_weights="runs/first", ancestors=ancestors)
+    network = evaluate.Network("it", run, *checkpoint.load(run))
+    return network.origin("phone"), network.is_unseen_by("phone")
+
+
+@pytest.mark.parametrize(
+    ("device", "ancestors", "expected"),
+    [
+        ("phone", (ancestor("runs/first", "phone", train=("00000",)),), ("fine-tuned", True)),
+        ("phone", (ancestor("runs/first", "sony"),), ("fine-tuned", True)),
+        ("phone", (ancestor("runs/first", None),), ("fine-tuned", False)),
+        ("phone", None, ("fine-tuned", False)),
+        ("sony", (ancestor("runs/first", "sony"),), ("zero-shot", True)),
+        ("sony", (ancestor("runs/first", "phone", train=("00000",)),), ("fine-tuned", True)),
+        ("sony", (ancestor("runs/first", "phone"),), ("fine-tuned", False)),
+    ],
+)
+def test_what_a_network_is_and_has_seen_depends_on_all_that_it_started_from(
+    tmp_path: Path, device: str, ancestors: tuple[Ancestor, ...] | None, expected: tuple[str, bool]
+):
+    assert origin(tmp_path, device, ancestors) == expected
 
 
 def test_the_validation_scenes_can_be_asked_for(session: Session, tmp_path: Path):

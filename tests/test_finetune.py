@@ -17,10 +17,10 @@ from PIL import Image
 
 from sidcurate import manifests
 from sidcurate.cli import main
-from sidcurate.errors import UsageError
+from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
-from sidcurate.schemas import Finding
-from sidtrain import checkpoint, finetune, history, patches, store
+from sidcurate.schemas import Finding, Pair
+from sidtrain import checkpoint, evaluate, finetune, history, patches, store
 from sidtrain.recipe import Recipe
 from sidtrain.store import StoreSettings
 
@@ -238,6 +238,38 @@ def test_starting_from_a_checkpoint_is_recorded(session: Path, tmp_path: Path) -
     assert (second.initial_weights, second.initial_sha256) == (str(tmp_path / "first"), first.sha256)
     zero_shot = history.read_log(tmp_path / "second")[0]
     assert zero_shot == {"step": 0, **next(iter(first.metrics.values()))}
+
+
+def test_what_a_run_started_from_is_carried_on_over_a_stop_and_says_what_it_has_seen(tmp_path: Path) -> None:
+    """A scene moves from the training to the test part between two runs: a third one's checkpoint still knows."""
+    directory = small_session.write_session(tmp_path).directory
+    train(tmp_path, tmp_path / "first")
+    moved = {"00000": "test", "00003": "train"}
+    before = manifest(tmp_path).pairs
+    pairs = [pair.model_copy(update={"split": moved.get(pair.scene_id, pair.split)}) for pair in before]
+    manifests.save(directory, {Pair: pairs})
+    sums = {name: digest for name, digest in manifests.load(directory).sums.items() if name != "findings.parquet"}
+    manifests.save(directory, {Finding: []}, judged={"sums": sums})
+    said: list[str] = []
+    train(tmp_path, tmp_path / "second", init=tmp_path / "first", say=said.append)
+    seen = f"00000 (train of {tmp_path / 'first'})"
+    assert [line for line in said if "SET302" in line] == [
+        f"the initial weights were made with test scenes of today: {seen}; `sidcurate evaluate` will refuse to judge "
+        "this run on them (SET302)"
+    ]
+
+    def stop(done: finetune.Done) -> None:
+        if done.step == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    train(tmp_path, tmp_path / "third", init=tmp_path / "second", on_step=stop)
+    train(tmp_path, tmp_path / "third", resume=True)
+    ancestors = checkpoint.load(tmp_path / "third")[1].ancestors
+    assert ancestors is not None
+    assert [Path(ancestor.name).name for ancestor in ancestors] == ["second", "first"]
+    assert ancestors[1].scenes == {"train": ("00000", "00001"), "val": ("00002",)}
+    with pytest.raises(IntegrityError, match=r"SET302.*00000 \(train of "):
+        evaluate.evaluate(manifest(tmp_path), {"network": tmp_path / "third"}, tmp_path / "store", jobs=1)
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(session: Path, tmp_path: Path) -> None:

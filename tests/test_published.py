@@ -229,7 +229,7 @@ def test_the_side_car_claims_nothing_that_is_not_known(saved: Path, tmp_path: Pa
     assert "a camera that nobody knows" in result.stderr
     record = json.loads((tmp_path / "sid" / "model.json").read_text())
     unknown = {"device", "manifest_sums", "scenes", "left_out", "initial_weights", "initial_sha256", "step"}
-    unknown |= {"execution", "white_balance"}
+    unknown |= {"execution", "white_balance", "ancestors"}
     assert {name for name in record if record[name] is None} - {"git_revision"} == unknown
     assert record["metrics"] == {}
     assert record["imported"] == {
@@ -281,4 +281,5 @@ def test_imported_weights_are_fine_tuned_and_evaluated(saved: Path, tmp_path: Pa
     judged = command("evaluate", *where, "--checkpoint", tmp_path / "sid")
     assert judged.exit_code == 0, judged.stderr
     assert "Nobody knows on which scenes the network was trained" in judged.stdout
-    assert "Nobody knows" not in command("evaluate", *where, "--checkpoint", run).stdout
+    tuned = command("evaluate", *where, "--checkpoint", run).stdout
+    assert f"fine-tuned from {tmp_path / 'sid'}, 1 steps. Nobody knows" in tuned, "its ancestor may have seen anything"

@@ -12,18 +12,19 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.schemas import CfaKind, Floats, Paths, described
+from sidcurate.schemas import CfaKind, Floats, described
 from sidtrain.architectures import Architecture
 from sidtrain.execution import Execution
+from sidtrain.lineage import Ancestor, Names
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of, build
 
@@ -34,7 +35,6 @@ _TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")
 
 Layout = Literal["pytorch", "tensorflow"]
 Order = Literal["color-first", "color-last"]
-Names = Annotated[dict[str, Paths], Field(description="Lists of names by key.")]
 
 
 class Imported(BaseModel):
@@ -78,11 +78,29 @@ class Sidecar(BaseModel):
     git_revision: str | None = described("Commit of this program, '-dirty' if changed; null outside a checkout.")
     initial_weights: str | None = described("'scratch', or the name of the checkpoint that the training started from.")
     initial_sha256: str | None = described("SHA-256 of the weights that it started from.", default=None)
+    ancestors: tuple[Ancestor, ...] | None = described(
+        "The checkpoint that the training started from, the one that that one started from, and so on; null where "
+        "nobody knows, as in a side-car of before they were recorded.",
+        default=None,
+    )
     execution: Execution | None = described("Where and how the steps were computed.", default=None)
     step: int | None = described("Steps done.", ge=0)
     metrics: dict[str, dict[str, float]] = described(
         "What was measured at this step, by protocol: of what, in which space and variant."
     )
+
+    def lineage(self, name: str = "") -> tuple[Ancestor, ...]:
+        """Return the checkpoint itself, under a name, and all that it started from, the nearest first.
+
+        Where that is not recorded, one of which nothing is known stands for it. What imported weights are said to be
+        holds for the whole of their training.
+        """
+        ancestors = self.ancestors
+        if ancestors is None:
+            start = self.initial_weights
+            unknown = Ancestor(name=start or "", sha256=self.initial_sha256, device=None, scenes=None)
+            ancestors = () if start in (None, SCRATCH) else (unknown,)
+        return (Ancestor(name=name, sha256=self.sha256, device=self.device, scenes=self.scenes), *ancestors)
 
 
 def input_of(recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import baselines, checkpoint, panels, patches, policies, protocols, scores, store, tiles
+from sidtrain import baselines, checkpoint, lineage, panels, patches, policies, protocols, scores, store, tiles
 from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
@@ -43,14 +43,13 @@ class Network:
         """Return what the network is to a camera."""
         if self.sidecar.device is None:
             return "imported"
-        if self.sidecar.device != device:
+        if device not in {ancestor.device for ancestor in self.sidecar.lineage()}:
             return "zero-shot"
         return "from scratch" if self.sidecar.initial_weights == checkpoint.SCRATCH else "fine-tuned"
 
     def is_unseen_by(self, device: str) -> bool:
         """Return whether it is certain that the network was trained on none of a camera's scenes that are judged."""
-        sidecar = self.sidecar
-        return sidecar.device is not None and (sidecar.device != device or sidecar.scenes is not None)
+        return all(ancestor.tells_scenes_of(device) for ancestor in self.sidecar.lineage())
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def evaluate(
     Raises:
         UsageError: no scene to judge on or to learn the trivial pictures from, a checkpoint does not fit, the protocol
             does not apply, or the checkpoints cannot be compared.
-        IntegrityError: a checkpoint was trained on a scene that it is to be judged on (SET302).
+        IntegrityError: a checkpoint, or one that it started from, has seen a scene that it is to be judged on (SET302).
         SidcurateError: what `store.build`, `checkpoint.load` and `verdicts.judged_pairs` raise.
     """
     evaluation, rows = judge(
@@ -160,7 +159,8 @@ def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protoc
 
     Raises:
         UsageError: the manifest is not validated, or has no usable pair in the split or for training.
-        IntegrityError: a scene of the split was used to train a checkpoint, or to choose among its steps.
+        IntegrityError: a scene of the split was used to train a checkpoint or one that it started from, or to choose
+            among its steps.
     """
     usable, left_out = verdicts.judged_pairs(manifest)
     in_split = [pair for pair in usable if pair.split == split]
@@ -173,8 +173,7 @@ def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protoc
                 f"{len(left_out)} left out); see `sidcurate validate` for the reasons, `sidcurate split` for the scenes"
             )
     for sidecar in sidecars:
-        if sidecar.device == manifest.device:
-            _require_unseen(judged, sidecar.scenes or {}, split)
+        _require_unseen(judged, sidecar, split)
     by_id = {pair.pair_id: pair for pair in manifest.pairs}
     return Unseen(
         judged=judged,
@@ -220,15 +219,14 @@ def _settings(question: _Question, sidecar: Sidecar) -> StoreSettings:
     return settings if fixed is None else replace(settings, adjust_maximum_thr=fixed)
 
 
-def _require_unseen(judged: Sequence[Pair], used_scenes: Mapping[str, Sequence[str]], split: Split) -> None:
-    used = {scene: role for role, scenes in used_scenes.items() if role != split for scene in scenes}
-    leaked = sorted({pair.scene_id for pair in judged} & used.keys())
+def _require_unseen(judged: Sequence[Pair], sidecar: Sidecar, split: Split) -> None:
+    device = judged[0].device
+    leaked = lineage.seen(sidecar.lineage(), device, {pair.scene_id for pair in judged}, split)
     if leaked:
-        roles = ", ".join(f"{scene} ({used[scene]})" for scene in leaked)
         raise IntegrityError(
-            f"SET302 scene-in-two-splits: the checkpoint was made with {len(leaked)} of the {split} scenes: {roles}; a "
-            f"number from them would be worthless. Train again after `sidcurate split --device {judged[0].device}`, or "
-            "restore the split that it was trained with"
+            f"SET302 scene-in-two-splits: the checkpoint was made with {split} scenes: {', '.join(leaked)}; a number "
+            f"from them would be worthless. Train again after `sidcurate split --device {device}`, from weights that "
+            "have not seen them, or restore the split that it was trained with"
         )
 
 

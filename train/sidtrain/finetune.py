@@ -132,6 +132,8 @@ def finetune(
         runs.require_free(run_dir, resume)
         group.part(recipe.batch)  # Refused before hours of decoding, not after them.
         model, initial = initial_network(recipe, init)
+        for line in runs.leaks(manifest, initial):
+            say(line)
         with history.only_writer(run_dir) if group.leads else nullcontext():
             scenes = _load(manifest, recipe, chosen, store_dir, jobs, on_store, group)
             for remark in policies.remarks(scenes.entries, recipe):
@@ -199,7 +201,7 @@ def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWei
             f"{init} holds a network of {sidecar.architecture}, the recipe asks for {architecture}; "
             "use the recipe that it was made with, or another --init"
         )
-    return model, InitialWeights(str(init), sidecar.sha256)
+    return model, InitialWeights(str(init), sidecar.sha256, sidecar.lineage(str(init)))
 
 
 def _load(

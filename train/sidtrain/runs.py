@@ -3,24 +3,28 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pydantic import TypeAdapter
 
 from sidcurate import verdicts
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair, Split
-from sidtrain import checkpoint, history, policies
+from sidtrain import checkpoint, history, lineage, policies
 from sidtrain.checkpoint import Sidecar
 from sidtrain.execution import Execution
 from sidtrain.history import METRICS
+from sidtrain.lineage import Ancestor
 from sidtrain.recipe import Recipe
 from sidtrain.step import Step
 
 STATE, PAIRS, PICTURES = "state.pt", "pairs.json", "pictures"
+_ANCESTORS: Final[TypeAdapter[tuple[Ancestor, ...] | None]] = TypeAdapter(tuple[Ancestor, ...] | None)
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,14 @@ class Chosen:
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Where a training started: "scratch", or the name and SHA-256 of a checkpoint's weights."""
+    """Where a training started: "scratch", or the name and SHA-256 of a checkpoint's weights, and its ancestors.
+
+    The ancestors are null in a state of before they were recorded.
+    """
 
     name: str = checkpoint.SCRATCH
     sha256: str | None = None
+    ancestors: tuple[Ancestor, ...] | None = ()
 
 
 @dataclass
@@ -91,6 +99,19 @@ def choose(manifest: Manifest) -> Chosen:
     return Chosen(by_split["train"], by_split.get("val", []), left_out)
 
 
+def leaks(manifest: Manifest, initial: InitialWeights) -> Iterator[str]:
+    """Yield, in lines, which of today's test and validation scenes the initial weights have seen in another role."""
+    ends: Mapping[Split, str] = {
+        "test": "`sidcurate evaluate` will refuse to judge this run on them (SET302)",
+        "val": "the validation will look better than the network is",
+    }
+    for split, end in ends.items():
+        scenes = {pair.scene_id for pair in manifest.pairs if pair.split == split}
+        found = lineage.seen(initial.ancestors or (), manifest.device, scenes, split)
+        if found:
+            yield f"the initial weights were made with {split} scenes of today: {', '.join(found)}; {end}"
+
+
 def require_free(directory: Path, resume: bool) -> None:
     """Refuse to start a new run where there is one, and to resume where there is none.
 
@@ -136,6 +157,7 @@ def save_state(run: Run, step: Step, position: Position) -> None:
         **run.identity,
         "execution": run.execution.model_dump_json(),
         "initial": (run.initial.name, run.initial.sha256),
+        "ancestors": _ANCESTORS.dump_json(run.initial.ancestors).decode(),
         "position": (position.step, position.metrics, position.best),
         **step.state(),
     }
@@ -186,7 +208,9 @@ def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeig
                 f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
             )
     step.load(state)
-    return InitialWeights(*state["initial"]), Position(*state["position"])
+    ancestors = _ANCESTORS.validate_json(state.get("ancestors", "null"))
+    name, sha256 = state["initial"]
+    return InitialWeights(name, sha256, ancestors), Position(*state["position"])
 
 
 def forget_after(directory: Path, step: int) -> None:
@@ -217,6 +241,7 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
         git_revision=checkpoint.git_revision(),
         initial_weights=run.initial.name,
         initial_sha256=run.initial.sha256,
+        ancestors=run.initial.ancestors,
         execution=run.execution,
         step=position.step,
         metrics={_protocol(recipe, len(used["val"])): position.metrics} if position.metrics else {},
