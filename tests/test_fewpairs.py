@@ -91,7 +91,7 @@ def test_the_same_command_goes_on_and_gives_the_same_curve(
     assert finetune(session, Path("whole"), "--pairs", "1,2", "--repeat", 1).exit_code == 0
     trainings = fewpairs.plan(manifest(session), fewpairs_recipe(session), (1, 2), 1)
     folder = Path("parts/phone/tiny-pairs")
-    done = next(fewpairs.train(trainings, manifest(session), folder, session / "store", jobs=1))
+    done, _ = next(fewpairs.train(trainings, manifest(session), folder, session / "store", jobs=1))
     assert done.name == "scratch-001-0"
     weights = checkpoint.weights_path(folder / done.name).stat().st_mtime_ns
     assert finetune(session, Path("parts"), "--pairs", "1,2", "--repeat", 1).exit_code == 0

@@ -20,7 +20,7 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding, Pair
-from sidtrain import checkpoint, evaluate, finetune, history, patches, store
+from sidtrain import checkpoint, evaluate, finetune, history, patches, store, validating
 from sidtrain.recipe import Recipe
 from sidtrain.store import StoreSettings
 
@@ -382,7 +382,10 @@ def test_without_torch_the_verb_says_what_to_install(tmp_path: Path) -> None:
     assert "pip install 'sidcurate[train]'" in result.stderr
 
 
-def test_ctrl_c_at_the_terminal_says_how_to_go_on(session: Path, tmp_path: Path, recipe_file: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_lets_the_step_end_and_says_how_to_go_on(
+    session: Path, tmp_path: Path, recipe_file: Path, number: int, code: int
+) -> None:
     recipe_file.write_text(recipe_file.read_text().replace("duration = 6", "duration = 1000000"))
     words = ["finetune", "--device", "phone", "--recipe", recipe_file, "--manifests", session / "manifests"]
     words += ["--runs", tmp_path / "runs", "--store", session / "store"]
@@ -390,8 +393,19 @@ def test_ctrl_c_at_the_terminal_says_how_to_go_on(session: Path, tmp_path: Path,
     log = tmp_path / "runs" / "phone" / "tiny" / "metrics.jsonl"
     while process.poll() is None and not (log.exists() and log.stat().st_size > 1000):
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, talk = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "go on with --resume" in talk
     assert "Traceback" not in talk
+    saved = checkpoint.load_state(log.with_name("state.pt"))["position"][0]
+    assert saved == history.read_log(log.parent)[-1]["step"]
+
+
+def test_the_longest_name_that_a_file_can_have_is_no_obstacle_to_its_picture(session: Path) -> None:
+    pair = manifest(session).pairs[2]
+    names = [pair.model_copy(update={"pair_id": name}) for name in ("ü" * 123 + "_00", "ü" * 123 + "_01")]
+    pictures = [validating.picture_name(each, 1000) for each in names]
+    assert len(set(pictures)) == 2
+    assert all(len(picture.encode()) <= 120 and picture.startswith("val-üü") for picture in pictures)
+    assert validating.picture_name(pair, 1000) == "val-00002_00-0001000.png"

@@ -110,14 +110,15 @@ def test_a_killed_pair_of_processes_is_gone_and_goes_on(session: Path, tmp_path:
     same_end(whole, run)
 
 
-def test_ctrl_c_stops_both_and_keeps_the_state(session: Path, tmp_path: Path) -> None:  # noqa: F811
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, number: int, code: int) -> None:  # noqa: F811
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
     process = start(session, run, TEN.model_copy(update={"duration": 10**6, "validate_every": 10**6}))
     wait_for_lines(process, run, 20)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, talk = process.communicate(timeout=60)
-    assert process.returncode == 130, talk
+    assert process.returncode == code, talk
     assert talk.count("go on with --resume") == 1
     assert "Traceback" not in talk
     wait_until_free(run)

@@ -117,7 +117,8 @@ def test_sigterm_saves_the_state_as_ctrl_c_does(session: Path, tmp_path: Path) -
             signal.raise_signal(signal.SIGTERM)
 
     train(session, tmp_path / "whole")
-    assert train(session, tmp_path / "run", on_step=end).step == 2
+    stopped = train(session, tmp_path / "run", on_step=end)
+    assert (stopped.step, stopped.signal) == (2, signal.SIGTERM)
     assert runs.load_state(tmp_path / "run")["position"][0] == 2
     train(session, tmp_path / "run", resume=True)
     same_end(tmp_path / "whole", tmp_path / "run")

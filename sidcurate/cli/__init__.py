@@ -39,8 +39,8 @@ VERBS = (
     "demo",
 )
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
+# What is added to the number of the signal that ended a verb, as shells do.
+SIGNALED = 128
 
 
 class Verbs(click.Group):
@@ -74,7 +74,7 @@ class Verbs(click.Group):
             ctx.exit(MissingResourceError.exit_code)
         except KeyboardInterrupt as interrupt:
             click.echo("sidcurate: interrupted; what was finished is kept", err=True)
-            ctx.exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED)
+            ctx.exit(SIGNALED + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT))
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli import INTERRUPTED
+from sidcurate.cli import SIGNALED
 from sidcurate.cli.console import progress, say
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def show(
     store_dir: Path,
     jobs: int | None,
 ) -> None:
-    """Train what is not trained yet, judge everything, print the table; leave with 130 when interrupted."""
+    """Train what is not trained yet, judge everything, print the table; leave as a signal asks."""
     from sidtrain import fewpairs
 
     done = 0
@@ -65,14 +65,13 @@ def show(
                 f"training {training.name}", at.step, at.steps, f"loss {at.loss:.4f}", "patches", training.recipe.batch
             )
 
-        for training in fewpairs.train(trainings, manifest, folder, store_dir, jobs=jobs, on_step=on_step):
+        for training, result in fewpairs.train(trainings, manifest, folder, store_dir, jobs=jobs, on_step=on_step):
+            if result.step < result.steps:
+                say(f"interrupted after {done} of {len(trainings)} trainings; the same command goes on")
+                ctx.exit(SIGNALED + result.signal)
             done += 1
             say(f"{done} of {len(trainings)} trainings done: {training.name}")
-        if done == len(trainings):
-            curve = fewpairs.draw(trainings, manifest, folder, store_dir, jobs=jobs, progress=report)
-    if done < len(trainings):
-        say(f"interrupted after {done} of {len(trainings)} trainings; the same command goes on")
-        ctx.exit(INTERRUPTED)
+        curve = fewpairs.draw(trainings, manifest, folder, store_dir, jobs=jobs, progress=report)
     _print(curve)
     say(f"record:  {folder / fewpairs.RECORD}\npicture: {folder / fewpairs.PICTURE}")
 

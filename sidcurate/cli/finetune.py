@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli import INTERRUPTED, fewpairs
+from sidcurate.cli import SIGNALED, fewpairs
 from sidcurate.cli.console import Report, progress, say
 from sidcurate.cli.options import (
     device_option,
@@ -97,7 +97,7 @@ def command(
     """Train a See-in-the-Dark network for one camera.
 
     Uses only pairs without findings of severity error, and keeps to the training and validation scenes. Prints the
-    folder of the run. Ctrl-C keeps the last state: go on with --resume.
+    folder of the run. Ctrl-C or SIGTERM lets the step end and keeps the state: go on with --resume.
 
     With --pairs, answers how many pairs the camera needs: nested subsets of the training pairs, equal steps, the same
     test scenes, one table and one picture. The same command goes on where it was interrupted.
@@ -256,7 +256,7 @@ def _end(ctx: click.Context, result: "Result", leads: bool) -> None:
     if leads and interrupted:
         say(f"interrupted after {result.step} of {result.steps} steps; go on with --resume")
     if interrupted:
-        ctx.exit(INTERRUPTED)
+        ctx.exit(SIGNALED + result.signal)
     if leads:
         measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
         say(f"done: {result.steps} steps; {measured or 'nothing validated'}")

@@ -14,7 +14,7 @@ from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidtrain import checkpoint, curveplot, evaluate, finetune, runs, subsets
 from sidtrain.curve import Curve, Dot, Start, levels
-from sidtrain.finetune import Done
+from sidtrain.finetune import Done, Result
 from sidtrain.intervals import Estimate
 from sidtrain.recipe import Recipe
 from sidtrain.runs import Chosen
@@ -74,10 +74,10 @@ def train(
     *,
     jobs: int | None = None,
     on_step: Callable[[Training, Done], None] = lambda training, done: None,
-) -> Iterator[Training]:
-    """Yield each training when it is done; one that was done, or begun, before goes on where it stopped.
+) -> Iterator[tuple[Training, Result]]:
+    """Yield each training when it has ended; one that was done, or begun, before goes on where it stopped.
 
-    An interrupt ends the iteration early, with the state of the training kept.
+    One that was interrupted is the last, with its state kept.
     """
     for training in trainings:
         run_dir = folder / training.name
@@ -93,9 +93,9 @@ def train(
             jobs=jobs,
             on_step=partial(on_step, training),
         )
+        yield training, result
         if result.step < result.steps:
             return
-        yield training
 
 
 def draw(

@@ -81,12 +81,23 @@ class Done:
 
 @dataclass(frozen=True)
 class Result:
-    """How a training ended: `step` < `steps` when it was interrupted; `metrics` are those of the last validation."""
+    """How a training ended: `step` < `steps` when it was interrupted; `metrics` are those of the last validation.
+
+    `signal` is the number of the one that asked it to stop, 0 without.
+    """
 
     run_dir: Path
     step: int
     steps: int
     metrics: dict[str, float]
+    signal: int = 0
+
+
+@dataclass
+class _Stop:
+    """The signal that asks a training to end after its step; 0 as long as none came."""
+
+    signal: int = 0
 
 
 def finetune(
@@ -170,12 +181,12 @@ def _train(
                     draw(position.step, position.metrics)
                     _keep(run, scenes, step.model, position)
                     runs.save_state(run, step, position)
-            if group.any(stop.is_set()):
+            if group.any(stop.signal > 0):
                 break
     if group.leads:
         runs.save_state(run, step, position)
-    group.of_leader(None)  # The others stay until the state is on the disk.
-    return Result(run.directory, position.step, steps, position.metrics)
+    asked = max(group.of_all(stop.signal))  # The others stay until the state is on the disk.
+    return Result(run.directory, position.step, steps, position.metrics, asked)
 
 
 def _cuts(scenes: Scenes, recipe: Recipe, places: range, step: int, side: int | None = None) -> list[Cut]:
@@ -292,8 +303,8 @@ def _keep(run: Run, scenes: Scenes, model: Unet, position: Position) -> None:
         names = {split: [shorts[0].pair.scene_id for shorts in chosen] for split, chosen in used.items()}
         checkpoint.save(run.directory, model, runs.sidecar(run, position, names))
         entry = (scenes.val or scenes.train)[0][0]
-        picture = f"{entry.pair.split}-{entry.pair.pair_id}-{position.step:07d}.png"
-        validating.write_picture(run.directory / runs.PICTURES / picture, model, entry, run.recipe)
+        picture = run.directory / runs.PICTURES / validating.picture_name(entry.pair, position.step)
+        validating.write_picture(picture, model, entry, run.recipe)
     position.best = max(position.best, score)
 
 
@@ -311,25 +322,25 @@ def _lost(run: Run, step: int, loss: float, pair_ids: Sequence[Sequence[str]]) -
 
 
 @contextmanager
-def _held_stop() -> Iterator[threading.Event]:
+def _held_stop() -> Iterator[_Stop]:
     """Hold a first Ctrl-C or SIGTERM back until the step is done, so that no half step is saved.
 
     A second Ctrl-C stops at once, a second SIGTERM does what it did before.
     """
-    requested = threading.Event()
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
-        yield requested  # signals reach the main thread only
+        yield stop  # signals reach the main thread only
         return
 
     def hold(number: int, _frame: object) -> None:
-        requested.set()
+        stop.signal = number
         signal.signal(number, before[number])
 
     before = {int(number): signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in before:
         signal.signal(number, hold)
     try:
-        yield requested
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

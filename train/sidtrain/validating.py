@@ -3,6 +3,7 @@
 Always in single precision and without compilation, whatever the steps are computed in.
 """
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,11 +12,15 @@ import torch
 from jaxtyping import Float32
 from PIL import Image
 
+from sidcurate.schemas import Pair
 from sidtrain import patches
 from sidtrain.metrics import psnr_db
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 from sidtrain.unet import Unet
+
+# A pair takes its name from its files', which may fill all of the 255 bytes that a name can have.
+_NAME_BYTES = 100
 
 
 def means(model: Unet, scenes: Sequence[Sequence[Entry]], recipe: Recipe) -> dict[str, float]:
@@ -25,6 +30,15 @@ def means(model: Unet, scenes: Sequence[Sequence[Entry]], recipe: Recipe) -> dic
     per_scene = [np.mean([_score(model, entry, recipe) for entry in shorts], axis=0) for shorts in scenes]
     l1, psnr = (float(mean) for mean in np.mean(per_scene, axis=0))
     return {"val_l1": l1, "val_psnr_db": psnr}
+
+
+def picture_name(pair: Pair, step: int) -> str:
+    """Return the name of a pair's picture at a step: a long one is cut, its hash keeps it apart from others."""
+    name = pair.pair_id.encode()
+    if len(name) > _NAME_BYTES:
+        digest = hashlib.sha256(name).hexdigest()[:12]
+        name = name[: _NAME_BYTES - len(digest) - 1].decode(errors="ignore").encode() + f"-{digest}".encode()
+    return f"{pair.split}-{name.decode()}-{step:07d}.png"
 
 
 def write_picture(path: Path, model: Unet, entry: Entry, recipe: Recipe) -> None:
