@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 from click.testing import CliRunner
-from test_finetune import TINY, session, train  # noqa: F401 - the fixture
+from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fixture
 
 from sidcurate.cli import main
-from sidtrain import history, recipe
+from sidtrain import evaluate, history, recipe
 
 
 def listed(root: Path, *arguments: str) -> str:
@@ -24,36 +24,55 @@ def stop(done: object) -> None:
     raise KeyboardInterrupt
 
 
+def judge(session: Path, checkpoints: dict[str, Path], **options: object) -> dict[str, float]:  # noqa: F811
+    """Evaluate, and return each picture's mean PSNR."""
+    written = evaluate.evaluate(manifest(session), checkpoints, session / "store", jobs=1, **options)  # type: ignore[arg-type]
+    return {row.picture: row.psnr_db.mean for row in written.evaluation.summaries if row.exposure_ratio is None}
+
+
 def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_path: Path) -> None:  # noqa: F811
     root = tmp_path / "runs"
     metrics = train(session, root / "phone" / "good").metrics
-    (root / "phone" / "good" / "evaluation.json").write_text(
-        json.dumps(
-            {
-                "protocol": "device-srgb-float-v1",
-                "summaries": [
-                    {"picture": "gaussian", "exposure_ratio": None, "psnr_db": {"mean": 11.0}},
-                    {"picture": "network", "exposure_ratio": None, "psnr_db": {"mean": 21.25}},
-                    {"picture": "network", "exposure_ratio": 100.0, "psnr_db": {"mean": 12.0}},
-                ],
-            }
-        )
-    )
+    judged = judge(session, {"network": root / "phone" / "good"})
     with contextlib.suppress(KeyboardInterrupt):
         train(session, root / "phone" / "stopped", on_step=stop)
     good, stopped = json.loads(listed(root, "--format", "json"))["runs"]
     assert (good["state"], good["step"], good["steps"], good["recipe"]) == ("finished", 6, 6, "own")
     assert (good["device"], good["train_pairs"], good["val_pairs"]) == ("phone", 2, 1)
     assert [score["of"] for score in good["scores"]] == ["model.json", "evaluation.json"]
-    assert [score["psnr_db"] for score in good["scores"]] == [metrics["val_psnr_db"], 21.25]
+    assert [score["psnr_db"] for score in good["scores"]] == [metrics["val_psnr_db"], judged["network"]]
     assert (stopped["state"], stopped["step"], stopped["scores"]) == ("interrupted", 1, [])
     table = listed(root)
-    assert "21.25 dB" in table
+    assert f"{judged['network']:.2f} dB" in table
     assert "device-srgb-float-v1" in table
     assert "\n[1] mean over 1 validation scenes" in table
     rows = list(csv.DictReader(listed(root, "--format", "csv").splitlines()))
-    assert [(row["run"].split("/")[-1], row["psnr_db"]) for row in rows[1:]] == [("good", "21.25"), ("stopped", "")]
+    psnrs = [(row["run"].split("/")[-1], row["psnr_db"]) for row in rows[1:]]
+    assert psnrs == [("good", str(judged["network"])), ("stopped", "")]
     assert all(bool(row["psnr_db"]) == bool(row["protocol"]) for row in rows)
+
+
+def test_of_a_table_of_networks_a_run_lists_its_own_figure_and_none_of_weights_that_are_gone(
+    session: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
+    train(session, first)
+    train(session, second, TINY.model_copy(update={"seed": 1}))
+    judged = judge(session, {"one": second, "two": first}, out_dir=first)
+    on_val = judge(session, {"network": first}, split="val")
+    row, other = history.rows(tmp_path / "runs")
+    assert [(score.of, score.psnr_db) for score in row.scores[1:]] == [
+        ("comparison-one-two.json", judged["two"]),
+        ("evaluation-val.json", on_val["network"]),
+    ]
+    assert [score.split for score in row.scores] == ["val", "test", "val"]
+    assert [score.of for score in other.scores] == ["model.json"]
+    assert "device-srgb-float-v1, val" in listed(tmp_path / "runs")
+    for name in ("model.safetensors", "model.json"):
+        (first / name).write_bytes((second / name).read_bytes())
+    scores = history.rows(tmp_path / "runs")[0].scores
+    assert [(score.of, score.psnr_db) for score in scores[1:]] == [("comparison-one-two.json", judged["one"])]
 
 
 def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -10,7 +10,7 @@ from sidcurate.cli.console import say
 from sidcurate.cli.options import format_option, runs_option
 
 if TYPE_CHECKING:
-    from sidtrain.history import Row
+    from sidtrain.history import Row, Score
 
 JSON_VERSION = 1
 COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol")
@@ -66,9 +66,17 @@ def _cells(row: "Row", root: Path, names: dict[str, str]) -> Iterator[tuple[str,
     steps = "" if row.steps is None else f"{row.step}/{row.steps}"
     name = "/".join(part for part in Path(row.run).relative_to(root).parts if part != row.device)
     facts = row.device or "", name, row.recipe or "", pairs, steps, row.state
-    scores = [(f"{score.psnr_db:.2f} dB", names.get(score.protocol, score.protocol)) for score in row.scores]
+    scores = [(f"{score.psnr_db:.2f} dB", _protocol(score, row, names)) for score in row.scores]
     for number, score in enumerate(scores or [("", "")]):
         yield (*(("",) * len(facts) if number else facts), *score)
+
+
+def _protocol(score: "Score", row: "Row", names: dict[str, str]) -> str:
+    """Return the protocol, and the scenes unless they are what one expects: the run's own to be tested on."""
+    if score.protocol in names:
+        return names[score.protocol]
+    other = [score.scenes_of] if score.scenes_of != row.device else []
+    return ", ".join([score.protocol, *other, *([score.split] if score.split != "test" else [])])
 
 
 def _print_json(rows: "Sequence[Row]") -> None:

@@ -18,7 +18,9 @@ from sidtrain import recipe as recipes
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 
-RECORD, METRICS, SIDECAR, EVALUATIONS = "run.json", "metrics.jsonl", "model.json", "evaluation*.json"
+RECORD, METRICS, SIDECAR = "run.json", "metrics.jsonl", "model.json"
+# What `evaluate` writes, of one checkpoint and of several.
+EVALUATIONS = ("evaluation*.json", "comparison*.json")
 
 State = Literal["running", "finished", "interrupted", "unreadable"]
 
@@ -46,6 +48,8 @@ class Score(BaseModel):
     psnr_db: float = described("Mean over scenes.", "dB")
     protocol: str = described("Name of the protocol, or the protocol in words.")
     of: str = described("File that says so, of the run's folder.")
+    scenes_of: str = described("Slug of the camera whose scenes these are.")
+    split: str = described("Part of its data set.")
 
 
 class Row(BaseModel):
@@ -171,14 +175,30 @@ def _validation(directory: Path) -> Iterator[Score]:
     """Yield what the side-car says of the weights that the run keeps."""
     path = directory / SIDECAR
     if path.exists():
-        for protocol, metrics in json.loads(path.read_text(encoding="utf-8"))["metrics"].items():
-            yield Score(psnr_db=metrics["val_psnr_db"], protocol=protocol, of=path.name)
+        content = json.loads(path.read_text(encoding="utf-8"))
+        for protocol, metrics in content["metrics"].items():
+            psnr = metrics["val_psnr_db"]
+            yield Score(psnr_db=psnr, protocol=protocol, of=path.name, scenes_of=content["device"], split="val")
 
 
 def _evaluations(directory: Path) -> Iterator[Score]:
-    """Yield the network's mean over all ratios of each evaluation that lies in the folder."""
-    for path in sorted(directory.glob(EVALUATIONS)):
+    """Yield the mean over all ratios of each evaluation in the folder that judged the weights that lie there now.
+
+    A record knows its networks by the sums of their weights: others of the same table, and weights that the run has
+    replaced since, are no figures of this run. One of before version 2 does not name them and is passed over.
+    """
+    if not (directory / SIDECAR).exists():
+        return
+    sha256 = json.loads((directory / SIDECAR).read_text(encoding="utf-8"))["sha256"]
+    for path in sorted(path for pattern in EVALUATIONS for path in directory.glob(pattern)):
         content = json.loads(path.read_text(encoding="utf-8"))
+        names = {used["name"] for used in content.get("networks", ()) if used["sha256"] == sha256}
         for summary in content["summaries"]:
-            if summary["picture"] == "network" and summary["exposure_ratio"] is None:
-                yield Score(psnr_db=float(summary["psnr_db"]["mean"]), protocol=content["protocol"], of=path.name)
+            if summary["picture"] in names and summary["exposure_ratio"] is None:
+                yield Score(
+                    psnr_db=float(summary["psnr_db"]["mean"]),
+                    protocol=content["protocol"],
+                    of=path.name,
+                    scenes_of=content["device"],
+                    split=content["split"],
+                )
