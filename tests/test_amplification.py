@@ -1,5 +1,7 @@
 """The ratio policies: what a short is multiplied by."""
 
+import math
+
 import pytest
 
 from sidtrain import amplification
@@ -54,3 +56,19 @@ def test_the_side_car_says_each_policy_apart(text: str) -> None:
     }
     assert amplification.parse(text).words not in others
     assert all(number in amplification.parse(text).words for number in text.replace("-", " ").split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("policy", "span"),
+    [
+        ("exif", (1, math.inf)),
+        ("name", (1, math.inf)),
+        ("none", (1, 1)),
+        ("fixed 500", (500, 500)),
+        ("cap 300", (1, 300)),
+        ("cap 0.5", (0.5, 0.5)),
+        ("random 50-200", (50, 200)),
+    ],
+)
+def test_the_span_is_what_the_policy_makes(policy: str, span: tuple[float, float]) -> None:
+    assert amplification.parse(policy).span == span

@@ -21,7 +21,14 @@ def modules_after(arguments: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], ["ingest", "--help"], ["finetune", "--help"], ["weights", "import", "--help"]],
+    [
+        ["--help"],
+        ["--version"],
+        ["ingest", "--help"],
+        ["finetune", "--help"],
+        ["enhance", "--help"],
+        ["weights", "import", "--help"],
+    ],
 )
 def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     assert modules_after(repr(arguments)) & HEAVY == set()

@@ -4,7 +4,7 @@ import pytest
 
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Capture, CfaKind, Pair
-from sidtrain.normalization import Levels, LevelsPolicy, levels
+from sidtrain.normalization import Levels, LevelsPolicy, alone, levels
 
 BLACK, WHITE = (64.0, 65.0, 66.0, 67.0), (1023.0,) * 4
 
@@ -89,3 +89,10 @@ def test_unknown_levels_are_refused(black: tuple[float, ...] | None, white: tupl
 def test_an_override_of_both_needs_no_declared_levels() -> None:
     found = levels(pair(), short(None, None), LevelsPolicy("override", (400.0,), 14))
     assert found == Levels((400.0,), (16383.0,), "override")
+
+
+def test_a_frame_without_a_partner_has_no_measured_levels() -> None:
+    assert alone("one.dng", short(), LevelsPolicy("measured")) == Levels(BLACK, WHITE, "declared")
+    assert alone("one.dng", short(), LevelsPolicy("override", (1.0,), None)) == Levels((1.0,) * 4, WHITE, "override")
+    with pytest.raises(UsageError, match=r"one\.dng: its black or white level is unknown"):
+        alone("one.dng", short(black=None), LevelsPolicy("measured"))

@@ -7,12 +7,11 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sidcurate import levels, metadata, raw
+from sidcurate import levels, metadata, raw, tiff
 from sidcurate.dng import sensor_tags
 from sidcurate.errors import UnreadableRawError
-from sidcurate.synthetic import tiff
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidcurate.synthetic.tiff import BYTE, LONG, SHORT, SRATIONAL
+from sidcurate.tiff import BYTE, LONG, SHORT, SRATIONAL
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"

@@ -28,6 +28,7 @@ VERBS = (
     "split",
     "finetune",
     "evaluate",
+    "enhance",
     "weights",
     "runs",
     "report",

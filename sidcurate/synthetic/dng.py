@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt16
 
+from sidcurate import tiff
 from sidcurate.durable import whole_file
 from sidcurate.errors import UsageError
-from sidcurate.synthetic import tiff
-from sidcurate.synthetic.tiff import LONG, SHORT, Rational
+from sidcurate.tiff import LONG, SHORT, Rational
 
 _CFA, _LINEAR_RAW = 32803, 34892
 _LETTER_CODES = {"R": 0, "G": 1, "B": 2}

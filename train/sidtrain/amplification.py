@@ -1,5 +1,6 @@
 """The ratio policy of a recipe: what a short frame is multiplied by. No torch."""
 
+import math
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -31,6 +32,16 @@ class RatioPolicy:
         if self.kind == "cap":
             return exif and min(exif, self.low)
         return {"none": 1.0, "fixed": self.low, "name": name}.get(self.kind, exif)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The least and the largest ratio that it makes; exposure ratios are 1 or more."""
+        return {
+            "none": (1.0, 1.0),
+            "fixed": (self.low, self.low),
+            "cap": (min(1.0, self.low), self.low),
+            "random": (self.low, self.high),
+        }.get(self.kind, (1.0, math.inf))
 
     @property
     def words(self) -> str:

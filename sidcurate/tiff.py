@@ -1,4 +1,4 @@
-"""Encode TIFF image file directories: as much of TIFF 6.0 as a DNG needs, little-endian."""
+"""Encode TIFF image file directories: as much of TIFF 6.0 as a DNG or a plain picture needs, little-endian."""
 
 import struct
 from collections.abc import Iterable

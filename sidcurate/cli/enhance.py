@@ -1,0 +1,107 @@
+"""`sidcurate enhance`: one raw in, a picture out."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sidcurate.cli.console import progress, say
+from sidcurate.cli.options import require_train_extra
+from sidcurate.errors import UsageError
+
+if TYPE_CHECKING:
+    from sidtrain.enhance import Enhanced
+    from sidtrain.recipe import DeviceType
+
+AUTO = "auto"
+
+
+def _ratio(ctx: click.Context, parameter: click.Parameter, value: str) -> float | None:
+    if value == AUTO:
+        return None
+    try:
+        ratio = float(value)
+    except ValueError:
+        ratio = 0.0
+    if not 0 < ratio < float("inf"):
+        raise click.BadParameter(f"{value!r} is neither 'auto' nor a positive number, such as 150", ctx, parameter)
+    return ratio
+
+
+@click.command(name="enhance", short_help="Make a picture of one raw with a trained network.")
+@click.argument("image", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--checkpoint", required=True, type=click.Path(path_type=Path), help="Folder of a run, or its weights.")
+@click.option(
+    "--ratio",
+    callback=_ratio,
+    metavar="NUMBER|auto",
+    default=AUTO,
+    show_default=True,
+    help="What the light above black is multiplied by: how many times longer the exposure should have been. auto takes "
+    "the ratio, of those that the network was trained with, at which the mean is 12.7 % of white.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Picture to write, .png, .tif or .tiff.  [default: IMAGE's name as .png in the current folder]",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a picture that is there.")
+@click.option(
+    "--device-type",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto is a GPU where there is one.",
+)
+def command(
+    image: Path, checkpoint: Path, ratio: float | None, output: Path | None, overwrite: bool, device_type: "DeviceType"
+) -> None:
+    """Write the network's picture of the raw IMAGE, with 16 bits a channel and upright.
+
+    Black and white are those that the file declares, or the recipe's where it overrides them. The picture has the
+    primaries of sRGB and the curve that LibRaw gave the network's targets, and is taken for sRGB. The raw is only read.
+    """
+    path = _free_place(image, output, overwrite)
+    require_train_extra()
+    from sidcurate import rgb16
+    from sidtrain.enhance import enhance
+
+    rgb16.require_suffix(path)
+    with progress() as report:
+        made = enhance(image, checkpoint, ratio, device_type=device_type, progress=partial(report, "enhancing"))
+    for line in _talk(made, told=ratio is not None):
+        say(line)
+    rgb16.write(path, made.picture)
+    click.echo(path)
+
+
+def _free_place(image: Path, output: Path | None, overwrite: bool) -> Path:
+    """Return where the picture goes; the folder of the raws gets none unless it is named."""
+    path = output or Path(f"{image.stem}.png")
+    if output is None and path.absolute().parent.resolve() == image.resolve().parent:
+        raise UsageError(f"{image} is in the current folder, where nothing is written unasked; say where with --output")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"there is no folder {path.parent} for the picture; make it, or name another with --output")
+    if path.exists() and path.samefile(image):
+        raise UsageError(f"{path} is the raw itself; name another picture with --output")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists; replace it with --overwrite, or name another with --output")
+    return path
+
+
+def _talk(made: "Enhanced", *, told: bool) -> Iterator[str]:
+    from sidtrain.shot import MIDDLE
+
+    ratio, mean = made.metered.ratio, made.metered.mean
+    wanted = "" if told or abs(mean - MIDDLE) < 0.001 else f", where {MIDDLE:.1%} was wanted"
+    yield f"ratio {ratio:g}{'' if told else ' (auto)'}: the network's input has a mean of {mean:.1%} of white{wanted}"
+    least, most = made.recipe.ratio_policy.span
+    if not least <= ratio <= most:
+        known = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        yield f"WARNING: the network was trained with ratios of {known}: it may not know such noise"
+    if made.recipe.levels == "measured":
+        yield "levels: the declared ones; the network was trained with those that pairs tell, and one raw tells none"
+    if made.orientation != 1:
+        yield f"turned upright, by orientation {made.orientation} of the header"
