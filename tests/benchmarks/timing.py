@@ -12,7 +12,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Row:
-    """One claim: how many times faster than a named peer, as the median and the range over the rounds."""
+    """One claim: how many times faster than a named peer, by round; none where the peer is not installed."""
 
     what: str
     peer: str
@@ -41,8 +41,13 @@ def row(what: str, peer: str, ours: list[float], theirs: list[float], items: int
 def markdown(rows: list[Row]) -> str:
     """Return the rows as a Markdown table, with the machine."""
     lines = ["| what | peer, in the same run | times the peer (range) | rate |", "|---|---|---|---|"]
-    for entry in rows:
-        low, middle, high = min(entry.ratios), statistics.median(entry.ratios), max(entry.ratios)
-        lines.append(f"| {entry.what} | {entry.peer} | {middle:.3g}× ({low:.3g}-{high:.3g}) | {entry.rate} |")
+    lines += [f"| {entry.what} | {entry.peer} | {_spread(entry.ratios)} | {entry.rate} |" for entry in rows]
     lines.append(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {ROUNDS} rounds")
     return "\n".join(lines)
+
+
+def _spread(ratios: tuple[float, ...]) -> str:
+    """Return the median and the range; one figure alone, as of memory, has no range."""
+    if len(ratios) < 2:
+        return "".join(f"{ratio:.3g}×" for ratio in ratios) or "-"
+    return f"{statistics.median(ratios):.3g}× ({min(ratios):.3g}-{max(ratios):.3g})"
