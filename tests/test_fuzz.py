@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sidcurate.synthetic.tiff import LONG, SHORT
 
-from sidcurate import raw
+from sidcurate import raw, tiff
 from sidcurate.errors import UnreadableRawError
 from sidcurate.isolation import Crew, crew
-from sidcurate.synthetic import tiff
+from sidcurate.tiff import LONG, SHORT
 from tests.fuzz import seeds
 from tests.fuzz.mutations import MUTATIONS, mutate
 from tests.fuzz.run import damaged, read_damaged

@@ -7,10 +7,10 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from sidcurate.synthetic.tiff import LONG, SHORT
 
-from sidcurate.synthetic import tiff
+from sidcurate import tiff
 from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.tiff import LONG, SHORT
 from tests import heads
 from tests.test_raw import bare_dng
 
