@@ -2,11 +2,12 @@
 
 import sys
 
-from tests.benchmarks import evaluation_rate, ingest_rate, patch_rate, target_rate, timing, validate_rate
+from tests.benchmarks import evaluation_rate, ingest_rate, patch_rate, step_rate, target_rate, timing, validate_rate
 
 BENCHMARKS = {
     "ingest": ingest_rate.run,
     "patches": patch_rate.run,
+    "steps": step_rate.run,
     "targets": target_rate.run,
     "validate": validate_rate.run,
     "evaluation": evaluation_rate.run,

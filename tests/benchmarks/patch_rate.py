@@ -1,5 +1,6 @@
 """Training patches per second from the store, beside the common port that decodes both raws for every patch."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from fractions import Fraction
@@ -8,41 +9,53 @@ from pathlib import Path
 import numpy as np
 import rawpy
 
+from sidcurate import manifests
 from sidcurate.ingest import ingest
-from sidcurate.manifests import load
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidtrain import patches, store
-from sidtrain.recipe import Recipe
+from sidtrain import feed, patches, store
+from sidtrain.patches import Cut
+from sidtrain.recipe import load
+from sidtrain.store import Entry
 from tests.benchmarks.timing import Row, rounds, row
 
 SIDE, OURS, NAIVE = 512, 40, 1
 
 
 def run() -> Iterator[Row]:
-    """Yield the ratio of the store's rate to the naive rate, per patch."""
+    """Yield the ratios of the store's rates to the naive rate, per patch: as a CPU takes it, and as a GPU does."""
+    recipe = load("sid").model_copy(update={"patch": SIDE})
     with tempfile.TemporaryDirectory() as folder:
-        raws, manifest_folder = Path(folder) / "raws", Path(folder) / "cam"
-        short, long = make_pair(raws)
-        ingest(raws, manifest_folder, jobs=1)
-        manifest = load(manifest_folder)
-        captures = {capture.path: capture for capture in manifest.captures}
-        settings = store.StoreSettings(adjust_maximum_thr=0.75)
-        entries = store.build(manifest.pairs, captures, raws, Path(folder) / "store", settings)
-        recipe = Recipe(patch=SIDE)
-        scenes = patches.by_scene(entries, recipe)
-        numbers = iter(range(10**9))
+        scenes, (short, long) = stored(Path(folder))
+        numbers = itertools.count()
+
+        def cut() -> Cut:
+            return patches.cut(scenes, recipe, SIDE, next(numbers))
+
         seconds = rounds(
             {
-                "ours": lambda: [patches.cut(scenes, recipe, SIDE, next(numbers)).patch for _ in range(OURS)],
+                "float32": lambda: [cut().patch for _ in range(OURS)],
+                "copied": lambda: [feed.windows([cut()]) for _ in range(OURS)],
                 "naive": lambda: [naive_patch(short, long) for _ in range(NAIVE)],
             }
         )
-    ours = [value / OURS for value in seconds["ours"]]
     naive = [value / NAIVE for value in seconds["naive"]]
-    peer = "decoding and rendering both raws for each patch"
-    yield row(
-        f"float32 patches of {SIDE} packed px from the store, 12 MP, one thread", peer, ours, naive, 1, "patches/s"
-    )
+    whats = {"float32": "float32 patches", "copied": "16-bit patches, to be converted on a GPU,"}
+    for name, what in whats.items():
+        ours = [value / OURS for value in seconds[name]]
+        peer = "decoding and rendering both raws for each patch"
+        yield row(f"{what} of {SIDE} packed px from the store, 12 MP, one thread", peer, ours, naive, 1, "patches/s")
+
+
+def stored(folder: Path) -> tuple[list[list[Entry]], tuple[Path, Path]]:
+    """Write a pair of raws, ingest and decode it; return its scene and its short and long file."""
+    raws, manifest_folder = folder / "raws", folder / "cam"
+    paths = make_pair(raws)
+    ingest(raws, manifest_folder, jobs=1)
+    manifest = manifests.load(manifest_folder)
+    captures = {capture.path: capture for capture in manifest.captures}
+    settings = store.StoreSettings(adjust_maximum_thr=0.75)
+    entries = store.build(manifest.pairs, captures, raws, folder / "store", settings)
+    return patches.by_scene(entries, load("sid")), paths
 
 
 def make_pair(folder: Path) -> tuple[Path, Path]:
