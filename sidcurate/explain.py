@@ -148,7 +148,7 @@ def _row(code: str, fact: str, short: str, long: str, pair: str) -> Row:
 def _facts(view: PairView) -> Iterator[Row]:
     """Yield the facts that the rules of pairs judge, in the order in which a person asks for them."""
     yield from _header_facts(view)
-    yield from _pixel_facts(view.pair)
+    yield from _pixel_facts(view.pair, view.short, view.long)
     short, long = (_clipped(capture) for capture in (view.short, view.long))
     yield _row("PAIR231", "sites at white", short, long, "")
 
@@ -164,8 +164,9 @@ def _header_facts(view: PairView) -> Iterator[Row]:
     yield _compared(view, "PAIR207", "black, white, bits", _levels)
 
 
-def _pixel_facts(pair: Pair) -> Iterator[Row]:
-    yield _row("PAIR232", "signal", "", "", UNTOLD if pair.signal is None else f"{pair.signal:.3g} standard errors")
+def _pixel_facts(pair: Pair, short: Capture, long: Capture) -> Iterator[Row]:
+    signal = UNTOLD if pair.signal is None else f"{pair.signal:.3g} standard errors"
+    yield _row("PAIR232", "noise; signal", _noise(short), _noise(long), signal)
     yield _row("PAIR223", "correlation", "", "", _told(pair.correlation, pair.correlation_se))
     where = _displacement(pair)
     shift = _told(pair.shift_px, pair.shift_se_px, " px")
@@ -175,7 +176,8 @@ def _pixel_facts(pair: Pair) -> Iterator[Row]:
     yield _row("PAIR211", "ratio of light", "", "", _told(pair.measured_ratio, pair.measured_ratio_se, "×"))
     yield _row("PAIR212", "zero less black", "", "", _zeros(pair))
     yield _row("PAIR222", "moved", "", "", _told_share(pair.moved_fraction, pair.moved_se))
-    yield _row("PAIR224", "detail, short / long", "", "", _told(pair.focus_ratio, pair.focus_se))
+    detail = _told(pair.focus_ratio, pair.focus_se)
+    yield _row("PAIR224", "sharpness", _sharpness(short), _sharpness(long), detail)
 
 
 def _compared(
@@ -219,6 +221,14 @@ def _by_position(values: Sequence[float] | None) -> str:
 
 def _clipped(capture: Capture) -> str:
     return percent(max(capture.clipped_by_cfa)) if capture.clipped_by_cfa else UNKNOWN
+
+
+def _noise(capture: Capture) -> str:
+    return _told(capture.noise_dn, capture.noise_se_dn, " DN")
+
+
+def _sharpness(capture: Capture) -> str:
+    return _told(capture.sharpness, capture.sharpness_se)
 
 
 def _displacement(pair: Pair) -> str:

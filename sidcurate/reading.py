@@ -10,7 +10,7 @@ from typing import Any
 import rawpy
 
 from sidcurate import levels, measuring, metadata, raw, rawfile
-from sidcurate.align import trace
+from sidcurate.align import detail, trace
 from sidcurate.errors import UnreadableRawError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Crew, Failure, map_isolated
@@ -19,7 +19,7 @@ from sidcurate.schemas import Capture
 from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def _read_capture(task: _Task) -> Capture:
         frame = raw.decode(content, Path(task.file.path).name)
     except UnreadableRawError as error:
         return _unreadable(task, str(error), digest, header)
-    facts = _sensor_facts(frame)
-    _keep_trace(task, frame, digest)
+    facts = _sensor_facts(frame) | _trace_facts(task, frame, digest)
     header = metadata.with_second_opinion(header, frame.readings)
     return Capture(**_file_facts(task, digest), status="ok", **_header_facts(header), **facts)
 
@@ -98,12 +97,19 @@ def _content(task: _Task) -> bytes:
     return rawfile.read_whole(task.root, task.file.path, (task.file.size_bytes, task.file.mtime_ns))
 
 
-def _keep_trace(task: _Task, frame: raw.RawFrame, digest: str) -> None:
+def _trace_facts(task: _Task, frame: raw.RawFrame, digest: str) -> dict[str, float]:
+    """Keep the trace of a frame, and return what it says of the frame alone."""
     sensor = frame.sensor
     if task.manifest is None or frame.mosaic is None or not has_trace(sensor):
-        return
-    found = trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level)
-    trace.save(measuring.trace_path(task.manifest, digest), found)
+        return {}
+    kept = trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level)
+    trace.save(measuring.trace_path(task.manifest, digest), kept)
+    facts: dict[str, float] = {}
+    if noise := detail.noise(kept):
+        facts |= {"noise_dn": noise.value, "noise_se_dn": noise.se, "noise_level_dn": noise.level_dn}
+    if sharpness := detail.sharpness(kept):
+        facts |= {"sharpness": sharpness.value, "sharpness_se": sharpness.se}
+    return facts
 
 
 def _unreadable(

@@ -173,6 +173,22 @@ class Capture(Record):
     constant_row_fraction: float | None = described(
         "Share of rows with one value a CFA column.", default=None, ge=0, le=1
     )
+    noise_dn: float | None = described(
+        "Standard deviation of the noise from green site to green site in the darkest parts, that of rows left out.",
+        "DN",
+        default=None,
+        gt=0,
+    )
+    noise_se_dn: float | None = described("Standard error of the noise.", "DN", default=None, ge=0)
+    noise_level_dn: float | None = described(
+        "Level of the sites whose noise this is, black included.", "DN", default=None
+    )
+    sharpness: float | None = described(
+        "Contrast of fine detail (0.08-0.16 cycles a 2x2 cell) over that of detail twice as coarse; within a scene.",
+        default=None,
+        ge=0,
+    )
+    sharpness_se: float | None = described("Standard error of the sharpness.", default=None, ge=0)
 
 
 class Pair(Record):

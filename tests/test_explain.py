@@ -65,6 +65,8 @@ def test_rows_say_what_the_record_says(explained):
     assert float(error) == pytest.approx(pair.measured_ratio_se, rel=0.5)
     assert 30 < float(value) < 37
     assert (row_of(bright, "PAIR201").short, row_of(bright, "PAIR201").long) == ("1/10 s", "10 s")
+    short = bright.view.short
+    assert row_of(bright, "PAIR232").short.startswith(f"{short.noise_dn:.1f}"[:2])
     shift = row_of(explained[SHIFTED], "PAIR221").pair
     assert f"{explained[SHIFTED].view.pair.shift_y_px:+.1f} px down" in shift
 

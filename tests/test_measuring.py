@@ -6,6 +6,7 @@ from dataclasses import fields
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -20,6 +21,7 @@ from sidcurate.schemas import Capture, Pair
 from sidcurate.source import PairingRules
 from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.plan import Plan
+from sidcurate.synthetic.sensor import tukey_lambda
 from sidcurate.synthetic.session import simulate
 
 
@@ -81,6 +83,19 @@ def test_ingest_puts_the_facts_of_every_pair_into_the_manifest(ingested: Path):
         assert row.signal > 6
     kept = {path.stem for path in (ingested / "cam/traces").iterdir()}
     assert kept == {row.sha256 for row in manifest.captures}
+
+
+def test_ingest_puts_the_noise_of_every_frame_into_the_manifest(ingested: Path):
+    body = body_named("canon90d")
+    noise = body.noise(body.iso)
+    read = tukey_lambda((100_000,), noise.tukey_shape, noise.tukey_scale_dn, np.random.default_rng(0)).std()
+    shorts = [row for row in manifests.load(ingested / "cam").captures if row.exposure_time_s < 1]
+    assert len(shorts) == 2
+    for row in shorts:
+        light = (row.noise_level_dn - body.black_level) * noise.gain_dn_per_e
+        assert row.noise_dn == pytest.approx((read**2 + light) ** 0.5, rel=0.1)
+        assert 0 < row.noise_se_dn < 0.1 * row.noise_dn
+        assert row.sharpness is None  # Too small.
 
 
 def test_facts_are_not_measured_twice(session: Path):

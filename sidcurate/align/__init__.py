@@ -1,4 +1,4 @@
-"""What the pixels of a pair say: gain, zero, shift, motion and focus, from the trace that each frame leaves."""
+"""What the pixels of a pair say, from the trace of each frame: gain, zero, shift, motion, focus; and of one frame."""
 
 from sidcurate.align.estimates import Estimate
 from sidcurate.align.facts import PairFacts, measure_pair

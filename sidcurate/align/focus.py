@@ -9,12 +9,11 @@ from sidcurate.align.blocks import BLOCK_BINS
 from sidcurate.align.estimates import Estimate, jackknifed_ratio
 from sidcurate.align.fit import Line
 from sidcurate.align.motion import Motion
+from sidcurate.align.spectra import Waves, shared_power
 from sidcurate.align.trace import Trace
 
 # Cycles a 2x2 cell: coarser detail survives a defocus, finer detail is lost in the noise of the short frame.
 _BAND = (0.06, 0.12)
-# Cycles across a crop that row noise, widened by the window, stays below.
-_STEEPEST = 2.0
 _SMALLEST_SIDE = 32
 # What is finer than the band counts as noise by its even and odd columns, seen without any noise.
 _MODEL_ERROR = 0.02
@@ -148,21 +147,10 @@ def _powers(
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """Return, in the band of fine detail, the power that both frames share, the long frame's and the short's, by crop.
 
-    Even and odd columns of a frame show the same detail with noises of their own: what they share is detail. Only row
-    noise is in both, in waves that run straight down, which are left out.
     `ahead` is how far the long frame's window still has to move, by a part of a cell.
     """
-    tall, wide = here.shape[1], here.shape[2] // 2 * 2
-    hann = np.multiply.outer(*(np.hanning(length + 2)[1:-1].astype(np.float32) for length in (tall, wide)))
-    frequencies = np.stack(np.meshgrid(np.fft.fftfreq(tall), np.fft.rfftfreq(wide // 2) / 2, indexing="ij"))
-    radius = np.hypot(*frequencies)
-    band = (radius >= _BAND[0]) & (radius <= _BAND[1]) & (frequencies[1] > _STEEPEST / wide)
-    halves = (plane[:, :, first:wide:2] * hann[:, first::2] for plane in (here, there) for first in (0, 1))
-    short, short_odd, long, long_odd = (np.fft.rfft2(half)[:, band] for half in halves)
-    one_right = np.exp(-2j * np.pi * frequencies[1, band])
-    turned = np.exp(2j * np.pi * (ahead @ frequencies[:, band]))
-    shared = (short + short_odd * one_right) * ((long + long_odd * one_right) * turned).conj()
-    fine, fine_short = (
-        4 * (even * (odd * one_right).conj()).real.sum(axis=1) for even, odd in ((long, long_odd), (short, short_odd))
-    )
-    return shared.real.sum(axis=1), fine, fine_short
+    waves = Waves(here.shape[1], here.shape[2] // 2 * 2, _BAND)
+    short, long = waves.halves(here), waves.halves(there)
+    turned = np.exp(2j * np.pi * (ahead @ waves.cycles))
+    shared = (short[0] + short[1]) * ((long[0] + long[1]) * turned).conj()
+    return shared.real.sum(axis=1), shared_power(*long).real, shared_power(*short).real
