@@ -247,6 +247,14 @@ def test_a_clipped_sky_over_most_of_the_frame_does_not_spoil_the_rest():
     assert facts.focus_ratio.value == pytest.approx(1, abs=0.08)
 
 
+@pytest.mark.parametrize("seed", [0, 4, 5])
+def test_a_band_below_a_clipped_sky_tells_the_light_even_where_its_focus_stays_open(seed):
+    picture = scenes.night_scene("sky", SIDE, SIDE, np.random.default_rng(seed))
+    facts = facts_of(picture=picture, short=Light(gain=1.5), noise=seed)
+    assert facts.focus_ratio is None
+    assert near(facts.measured_ratio, RATIO / 1.5, 0.02 * RATIO)
+
+
 def test_codes_coarser_than_the_noise_leave_the_light_open():
     facts = facts_of(slug="gbrg12", short_readout=Readout(bits_dropped=6))
     assert facts.measured_ratio is facts.zero_error_dn is None

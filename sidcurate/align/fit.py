@@ -53,8 +53,8 @@ class Line:
         expected_dn: the light of each block in the short frame that the long one promises.
         left_dn: what the fit leaves of each block.
         noise_dn: standard deviation of each block from noise.
-        light_spread: how far from its middle the light lies that tells the gain, root mean square along the axis where
-            that is less, over that of an evenly lit frame.
+        light_spread: how far from its middle the light lies that tells the gain, root mean square, over that of a frame
+            evenly lit; the geometric mean of both axes, which a band of the frame has more of than a spot.
         used: which blocks counted.
         dithered: whether enough blocks have noise that covers the code steps; else codes, not light, make the values.
     """
@@ -140,7 +140,7 @@ def _light_spread(pair: Blocks, long: Float64[np.ndarray, " n"], weights: Float6
     for along in (pair.y, pair.x):
         middle = float((told * along).sum() / told.sum())
         spreads.append(math.sqrt(float((told * (along - middle) ** 2).sum() / told.sum() / (along**2).mean())))
-    return min(spreads)
+    return math.prod(spreads) ** 0.5
 
 
 def least_noise_dn(trace: Trace, of_sites: int) -> float:
