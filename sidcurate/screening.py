@@ -37,8 +37,9 @@ class Breach(NamedTuple):
 def strict(table: pa.Table, model: type[M]) -> tuple[pa.Table, Breach | None]:
     """Return a table in the schema of its model, and what breaks it, where anything does.
 
-    A table of other types, or without columns that may be missing, is read as its records are.
+    An older table, without columns that may be null, has them as nulls. One of other types is read as its records are.
     """
+    table = _with_nulls(table, model)
     if table.schema.equals(arrow_schema(model)):
         return table, _breach(table, model, doubtful(table, model).nonzero()[0])
     breach = _breach(table, model, np.arange(table.num_rows))
@@ -56,6 +57,19 @@ def doubtful(table: pa.Table, model: type[BaseModel]) -> Where:
     for name, field in model.model_fields.items():
         found |= _doubtful(table.column(name).combine_chunks(), field.annotation, field.metadata)
     return found
+
+
+def _with_nulls(table: pa.Table, model: type[BaseModel]) -> pa.Table:
+    """Return a table with nulls in those columns that it lacks and may lack; itself where it differs otherwise."""
+    schema = arrow_schema(model)
+    lacking = [field for field in schema if field.name not in table.column_names]
+    if len(table.column_names) + len(lacking) != len(schema):
+        return table
+    if any(model.model_fields[field.name].get_default() is not None for field in lacking):
+        return table
+    for field in lacking:
+        table = table.append_column(field, pa.nulls(table.num_rows, field.type))
+    return table.select(schema.names)
 
 
 def _breach(table: pa.Table, model: type[BaseModel], numbers: Int[np.ndarray, "rows"]) -> Breach | None:

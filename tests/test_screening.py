@@ -7,6 +7,7 @@ import pytest
 from factories import session
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
+from sidcurate import screening
 from sidcurate.rows import arrow_schema, table_of
 from sidcurate.schemas import RECORDS, Capture, Finding, Pair, Unpaired
 from sidcurate.screening import doubtful, strict
@@ -88,6 +89,16 @@ def test_other_columns_and_types_are_refused_as_by_the_records(changed, says):
     breach = strict(table, Capture)[1]
     assert breach == by_record(table, Capture)
     assert breach.field == says
+
+
+def test_an_older_table_has_nulls_for_what_it_lacks_and_is_still_told_by_column(monkeypatch):
+    monkeypatch.setattr(screening, "table_of", None)
+    table = table_of(Capture, rows_of(Capture))
+    older, breach = strict(table.drop_columns(["noise_dn", "cfa_reason"]), Capture)
+    assert breach is None
+    assert older.schema.equals(table.schema)
+    assert older.drop_columns(["noise_dn"]).equals(table.drop_columns(["noise_dn"]))
+    assert older.column("noise_dn").null_count == len(table)
 
 
 def test_types_and_columns_that_records_can_do_with_come_back_in_the_schema():
