@@ -27,6 +27,7 @@ _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
 # more only in a file that could hold them, and never for more than any sensor has.
 _FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS = 100_000_000, 16, 500_000_000
 _THRESHOLD_OFF, _DEFAULT_THRESHOLD = 1e-5, 0.75  # LibRaw's own constants for `adjust_maximum_thr`.
+LEAST_XTRANS_PX = 512  # The tile of LibRaw's X-Trans interpolation: it renders no smaller side.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF; its 0 is "as stored" and "not stated" alike.
 
 
@@ -109,13 +110,15 @@ def render(
         white_balance: multipliers for R, G, B; the camera's by default.
 
     Raises:
-        UnreadableRawError: the file cannot be decoded, or its rendering is not aligned with its mosaic.
+        UnreadableRawError: the file cannot be decoded, is an X-Trans frame under 512 px a side, or its rendering is not
+            aligned with its mosaic.
     """
     with _decoded(_content(path), path.name) as raw:
         visible = raw.raw_image_visible
         if mosaic is not None:
             _require_shape(path, "the mosaic to render", mosaic.shape, visible.shape)
             visible[...] = mosaic
+        _require_renderable(path, raw)
         used = tuple(white_balance) if white_balance else camera_white_balance(raw)
         adjusted = _maximum_is_adjusted(raw, adjust_maximum_thr)
         red, green, blue = white_balance or (0.0, 0.0, 0.0)
@@ -130,6 +133,16 @@ def render(
         )
         _require_shape(path, "LibRaw's rendering", image.shape[:2], visible.shape[:2])
         return Rendering(image, used, adjusted)
+
+
+def _require_renderable(path: Path, raw: rawpy.RawPy) -> None:
+    height, width = raw.raw_image_visible.shape[:2]
+    is_xtrans = raw.raw_pattern is not None and raw.raw_pattern.shape == (6, 6)
+    if is_xtrans and min(height, width) < LEAST_XTRANS_PX:
+        raise UnreadableRawError(
+            f"{path.name}: LibRaw renders X-Trans from {LEAST_XTRANS_PX} px a side on, this frame has "
+            f"{width}x{height}; leave it out"
+        )
 
 
 def _maximum_is_adjusted(raw: rawpy.RawPy, threshold: float) -> bool:

@@ -21,6 +21,13 @@ def test_an_empty_recipe_is_sids() -> None:
     assert (Recipe().loss, Recipe().batch, Recipe().keep, Recipe().bursts) == ("l1", 1, "last", "first")
 
 
+def test_sids_fuji_training_differs_from_its_sony_training_in_network_and_levels() -> None:
+    fuji = recipe.load("sid-fuji")
+    own = {"architecture": "xtrans", "levels": "override", "black_override": 1024, "bits_override": 14}
+    assert fuji == Recipe.model_validate(own)
+    assert (fuji.patch, fuji.cfa_kind) == (512, "xtrans")
+
+
 def test_sid_drops_the_rate_after_epoch_2000_and_stops_after_epoch_4000() -> None:
     scenes = 161
     assert Recipe().rate(2001 * scenes - 1, scenes) == 1e-4  # the last step of epoch 2000
@@ -42,7 +49,7 @@ def test_the_device_recipe_is_short_and_keeps_the_best_and_measures_the_zero() -
 
 
 def test_every_recipe_that_comes_with_the_program_loads() -> None:
-    assert list(recipe.known())[:3] == ["demo", "device", "sid"]
+    assert list(recipe.known())[:4] == ["demo", "device", "sid", "sid-fuji"]
     for name in recipe.known():
         assert isinstance(recipe.load(name), Recipe)
 
@@ -137,7 +144,7 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) 
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"demo, device, sid, seed1-\.\.\. or seed2-\.\.\. "):
+    with pytest.raises(UsageError, match=r"demo, device, sid, sid-fuji, seed1-\.\.\. or seed2-\.\.\. "):
         recipe.load("nikon")
     with pytest.raises(UsageError, match=r"seed2-lr0, .*seed2-lr7"):
         recipe.load("seed2-lr77")

@@ -281,7 +281,7 @@ XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
 
 def test_an_xtrans_pair_is_packed_and_rendered_for_a_network_that_takes_it(tmp_path: Path) -> None:
     manifest = small_session.write_session(tmp_path, ["train"], cfa=XTRANS, size=(520, 530))
-    with pytest.raises(UsageError, match=r'xtrans.*takes bayer frames only.*architecture = "xtrans"'):
+    with pytest.raises(UsageError, match=r'xtrans.*takes bayer frames only.*sid-fuji.*architecture = "xtrans"'):
         build(manifest, tmp_path)
     (entry,) = build(manifest, tmp_path, StoreSettings(0.0, cfa_kind="xtrans"))
     layout = cfa.layout(XTRANS)
@@ -300,6 +300,14 @@ def test_an_xtrans_pair_is_packed_and_rendered_for_a_network_that_takes_it(tmp_p
         )
     height, width = entry.target.shape[:2]
     assert np.array_equal(entry.target, image[top : top + height, left : left + width])
+
+
+def test_an_xtrans_frame_too_small_for_libraw_says_so(tmp_path: Path) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"], cfa=XTRANS, size=(512, 510))
+    with pytest.raises(
+        UnreadableRawError, match="LibRaw renders X-Trans from 512 px a side on, this frame has 510x512"
+    ):
+        build(manifest, tmp_path, StoreSettings(0.0, cfa_kind="xtrans"))
 
 
 def test_a_bayer_pair_is_refused_by_a_network_for_xtrans(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from sidcurate.synthetic.sensor import expose, fixed_pattern, generator
 from sidcurate.synthetic.session import TRUTH_FILE, simulate
 
 CANON = body_named("canon90d")
-BAYER = [body for body in BODIES.values() if body.cfa]
+BAYER = [body for body in BODIES.values() if body.cfa and len(body.cfa) == 4]
+FUJI = body_named("fujixt2")
 SMALL = Plan(CANON, scenes=1, size=(64, 96))
 
 
@@ -54,7 +55,8 @@ def flat_frames(body: Body, radiance: float, count: int, size: tuple[int, int] =
 
 @pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
 def test_both_readers_agree_on_every_tag(body: Body, tmp_path: Path) -> None:
-    simulate(tmp_path / "out", replace(SMALL, body=body, ratios=(Fraction(250),)))
+    size = (512, 520) if body is FUJI else SMALL.size
+    simulate(tmp_path / "out", replace(SMALL, body=body, size=size, ratios=(Fraction(250),)))
     path = tmp_path / "out" / "00001_00_0.04s.dng"
     tags = exif_of(path)
     assert (tags["Image Make"], tags["Image Model"]) == (body.make, body.model)
@@ -76,7 +78,7 @@ def test_both_readers_agree_on_every_tag(body: Body, tmp_path: Path) -> None:
         else:
             assert "".join("RGBG"[index] for index in raw.raw_pattern.flat) == body.cfa
             assert raw.white_level == body.white_level
-            assert raw.raw_image_visible.shape == (64, 96)
+            assert raw.raw_image_visible.shape == size
 
 
 def test_a_dng_keeps_black_by_position_orientation_and_white_balance(tmp_path: Path) -> None:
@@ -181,17 +183,18 @@ def test_the_frames_of_a_body_share_their_fixed_pattern_and_hot_pixels() -> None
     assert hot.isdisjoint(np.argsort(second, axis=None)[-3:])
 
 
-def test_signal_follows_the_filter_array() -> None:
-    body = body_named("oneplusnord2")
+@pytest.mark.parametrize("slug", ["oneplusnord2", "fujixt2"])
+def test_signal_follows_the_filter_array(slug: str) -> None:
+    body = body_named(slug)
     shot = planned_shots(Plan(body, scenes=1))[0]
-    picture = np.zeros((64, 64, 3), np.float32)
+    picture = np.zeros((66, 66, 3), np.float32)
     picture[..., 0] = 0.5
-    codes, _ = expose(picture, shot, fixed_pattern(body, (64, 64)), generator(1))
-    levels = {
-        letter: np.median(codes[row::2, column::2])
-        for (row, column), letter in zip(np.ndindex(2, 2), "GRBG", strict=True)
-    }
-    assert levels["R"] > 200 > 70 > max(levels["G"], levels["B"])
+    codes, _ = expose(picture, shot, fixed_pattern(body, (66, 66)), generator(1))
+    side = {4: 2, 36: 6}[len(body.cfa or "")]
+    share = (codes - body.black_level) / (body.white_level - body.black_level)
+    for (row, column), letter in zip(np.ndindex(side, side), body.cfa or "", strict=True):
+        level = np.median(share[row::side, column::side])
+        assert 0.15 < level < 0.4 if letter == "R" else abs(level) < 0.01
 
 
 @pytest.mark.parametrize("body", BAYER, ids=lambda body: body.slug)
@@ -390,6 +393,18 @@ def test_a_fault_that_does_not_go_with_the_plan_is_refused() -> None:
     ):
         with pytest.raises(UsageError, match=message):
             planned_shots(plan)
+
+
+def test_an_xtrans_frame_that_libraw_would_not_render_is_not_shot() -> None:
+    assert Plan(FUJI, size=(512, 512))
+    with pytest.raises(UsageError, match="too small for fujixt2: take 512 px a side or more"):
+        Plan(FUJI, size=(511, 600))
+
+
+def test_a_changed_phase_starts_one_column_later_in_any_array() -> None:
+    for body, phase in ((CANON, "GRBG"), (FUJI, "GRGGBGGBGGRGRGRBGBGBGGRGGRGGBGBGBRGR")):
+        _, short = planned_shots(Plan(body, scenes=1, faults=(planted_fault("phase-changed"),)))
+        assert short.tags.cfa == phase
 
 
 @pytest.mark.parametrize("changes", [{"scenes": 0}, {"ratios": ()}, {"ratios": (Fraction(1),)}, {"size": (8, 64)}])

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "recipe_name",
     default="device",
     show_default=True,
-    help="TOML file, or the name of a recipe that comes with the program: sid, device, demo, seed2-lr7.",
+    help="TOML file, or the name of a recipe that comes with the program: device, demo, sid, sid-fuji, seed2-lr7.",
 )
 @click.option(
     "--init", type=click.Path(path_type=Path, exists=True), help="Checkpoint to start from.  [default: from scratch]"

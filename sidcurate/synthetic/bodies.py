@@ -9,7 +9,9 @@ from sidcurate.synthetic.noise import A7S2, D850, EOS_5D4, EOS_70D, EOS_700D, FU
 
 @dataclass(frozen=True)
 class Body:
-    """One camera. `cfa` None is a linear (demosaiced) DNG; `relative` is the nearest camera whose noise was measured.
+    """One camera. `relative` is the nearest one whose noise was measured.
+
+    `cfa` are the letters of its filter array, row by row: 4 of Bayer, 36 of X-Trans; None is a linear (demosaiced) DNG.
 
     `iso` is the setting at which its sessions are shot, in a light that exposes the long frame well. Here it is low
     enough that a short frame holds some electrons, and high enough that the noise in the dark covers the code step:
@@ -137,6 +139,22 @@ _ALL = (
         focal_length_mm=Fraction(35),
         pixel_pitch_um=8.4,
         relative=A7S2,
+    ),
+    # The camera of SID's Fuji half. No X-Trans sensor was measured: the D850 is the nearest, of the same maker.
+    Body(
+        slug="fujixt2",
+        make="FUJIFILM",
+        model="X-T2",
+        serial="72053816",
+        lens_model="XF35mmF2 R WR",
+        cfa="GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG",
+        black_level=1024,
+        white_level=16383,
+        iso=400,
+        f_number=Fraction(56, 10),
+        focal_length_mm=Fraction(35),
+        pixel_pitch_um=3.92,
+        relative=D850,
     ),
     # An invented body, for the phase and the range that none of the others has.
     Body(

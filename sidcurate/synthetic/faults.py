@@ -7,6 +7,7 @@ docstring says what happened, its decorator holds the code of the rule that shou
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import isqrt
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -258,7 +259,9 @@ def phase_changed(shot: Shot, strength: float, rng: np.random.Generator) -> Shot
     """The filter array starts one column later."""
     if shot.tags.cfa is None:
         raise UsageError(f"fault phase-changed needs a mosaic, and {shot.body.slug} writes linear DNG: leave it out")
-    return _tags(shot, cfa="".join(shot.tags.cfa[position] for position in (1, 0, 3, 2)))
+    letters, side = shot.tags.cfa, isqrt(len(shot.tags.cfa))
+    rows = (letters[start : start + side] for start in range(0, len(letters), side))
+    return _tags(shot, cfa="".join(row[1:] + row[0] for row in rows))
 
 
 @_fault("PAIR206", "short", Strength(0.05, 0.001, 0.5, "share of the rows"))

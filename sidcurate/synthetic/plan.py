@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sidcurate.errors import UsageError
+from sidcurate.raw import LEAST_XTRANS_PX
 from sidcurate.synthetic.bodies import Body
 from sidcurate.synthetic.dng import DngTags
 from sidcurate.synthetic.planting import Planted, plant
@@ -53,8 +54,11 @@ class Plan:
     def __post_init__(self) -> None:
         if min(self.scenes, self.shorts) < 1 or not self.ratios or min(self.ratios) <= 1:
             raise UsageError("a session needs a scene, a short frame and ratios above 1: raise what is too small")
-        if min(self.size) < _SMALLEST_SIDE_PX:
-            raise UsageError(f"frames of {self.size} px are too small: take {_SMALLEST_SIDE_PX} px a side or more")
+        least = LEAST_XTRANS_PX if len(self.body.cfa or "") == 36 else _SMALLEST_SIDE_PX
+        if min(self.size) < least:
+            raise UsageError(
+                f"frames of {self.size} px are too small for {self.body.slug}: take {least} px a side or more"
+            )
 
 
 def planned_shots(plan: Plan) -> list[Shot]:

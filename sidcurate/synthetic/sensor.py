@@ -6,6 +6,7 @@ The order is that of the light: what the frame sees, filter array, exposure, pho
 import zlib
 from dataclasses import dataclass
 from fractions import Fraction
+from math import isqrt
 
 import numpy as np
 from jaxtyping import Float32, UInt16
@@ -117,9 +118,9 @@ def filtered(picture: Float32[np.ndarray, "h w 3"], cfa: str | None) -> Sites:
     if cfa is None:
         return picture
     mosaic = np.empty(picture.shape[:2], np.float32)
-    for position, letter in enumerate(cfa):
-        row, column = divmod(position, 2)
-        mosaic[row::2, column::2] = picture[row::2, column::2, "RGB".index(letter)]
+    side = isqrt(len(cfa))
+    for (row, column), letter in zip(np.ndindex(side, side), cfa, strict=True):
+        mosaic[row::side, column::side] = picture[row::side, column::side, "RGB".index(letter)]
     return mosaic
 
 

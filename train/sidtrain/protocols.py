@@ -22,7 +22,10 @@ DEFAULT: Final = "device-srgb-float-v1"
 
 # LibRaw's own threshold, with which SID's targets and those of its ports are rendered.
 _LIBRAW_THRESHOLD = 0.75
-_RENDERING = "LibRaw's rendering of the long frame (AHD, camera white balance, no auto-bright, sRGB, BT.709 gamma)"
+_RENDERING = (
+    "LibRaw's rendering of the long frame (AHD, of X-Trans Markesteijn's interpolation; camera white balance, no "
+    "auto-bright, sRGB, BT.709 gamma)"
+)
 _PNG = f"8-bit RGB as written to PNG, halves rounded up, against the same of {_RENDERING}, adjust_maximum_thr 0.75"
 _MATLAB = (
     "PSNR over all values of the three channels, peak 255; SSIM as MATLAB documents it for an array of three "
@@ -124,7 +127,7 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
         Protocol(
             DEFAULT,
             space=f"Full frames in single precision, each picture clipped to 0..1, against {_RENDERING} in 16 bit, "
-            "cropped to the RGGB phase, adjust_maximum_thr of the recipe",
+            "cropped to the phase of the planes, adjust_maximum_thr of the recipe",
             frames="All shorts of the scenes",
             correction="none",
             metric="PSNR over all values, data range 1; SSIM by channel in the variant named beside it",
@@ -132,11 +135,17 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
             adjust_maximum_thr=None,
             eight_bit=False,
         ),
-        Protocol("sid-paper", _PNG, "All shorts of the scenes: 598 of SID's Sony test set", "none", _MATLAB),
+        Protocol(
+            "sid-paper",
+            _PNG,
+            "All shorts of the scenes: 598 of SID's Sony test set, 524 of its Fuji test set",
+            "none",
+            _MATLAB,
+        ),
         Protocol(
             "sid-00",
             _PNG,
-            "The first short of each burst, named _00: 93 of SID's Sony test set",
+            "The first short of each burst, named _00: 93 of SID's Sony test set, 94 of its Fuji test set",
             "none",
             _MATLAB,
             first_of_burst=True,

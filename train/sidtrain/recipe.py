@@ -211,7 +211,8 @@ class Recipe(BaseModel):
 
 def known() -> dict[str, Path]:
     """Return the recipes that come with the program, by name: those to use, then the runs of the two reports."""
-    return {path.stem: path for path in (*sorted(_FOLDER.glob("*.toml")), *sorted((_FOLDER / _SEEDS).glob("*.toml")))}
+    folders = (_FOLDER, _FOLDER / _SEEDS)
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"), key=lambda path: path.stem)}
 
 
 def load(path_or_name: str | Path) -> Recipe:

@@ -208,7 +208,7 @@ def _unfit(capture: Capture, accepted: CfaKind) -> UsageError:
     kind = capture.cfa_kind or "unknown"
     cure = {
         "bayer": "train it with a recipe whose architecture takes Bayer mosaics, such as device",
-        "xtrans": 'train it with a recipe that says architecture = "xtrans"',
+        "xtrans": 'train it with --recipe sid-fuji, or one of your own that says architecture = "xtrans"',
     }.get(kind, "take it out of the folder and ingest again")
     return UsageError(
         f"{capture.path}: its color filter array is {kind}, the recipe's network takes {accepted} frames only; {cure}"
