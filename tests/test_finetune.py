@@ -20,7 +20,7 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding, Pair
-from sidtrain import checkpoint, evaluate, finetune, history, patches, store, validating
+from sidtrain import checkpoint, evaluate, finetune, history, patches, store
 from sidtrain.recipe import Recipe
 from sidtrain.store import StoreSettings
 
@@ -400,12 +400,3 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(
     assert "Traceback" not in talk
     saved = checkpoint.load_state(log.with_name("state.pt"))["position"][0]
     assert saved == history.read_log(log.parent)[-1]["step"]
-
-
-def test_the_longest_name_that_a_file_can_have_is_no_obstacle_to_its_picture(session: Path) -> None:
-    pair = manifest(session).pairs[2]
-    names = [pair.model_copy(update={"pair_id": name}) for name in ("ü" * 123 + "_00", "ü" * 123 + "_01")]
-    pictures = [validating.picture_name(each, 1000) for each in names]
-    assert len(set(pictures)) == 2
-    assert all(len(picture.encode()) <= 120 and picture.startswith("val-üü") for picture in pictures)
-    assert validating.picture_name(pair, 1000) == "val-00002_00-0001000.png"

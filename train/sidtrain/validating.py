@@ -1,6 +1,7 @@
 """What a run sees of itself: the network's output on the validation scenes, as means and as a picture.
 
-Always in single precision and without compilation, whatever the steps are computed in.
+Always in single precision and without compilation, whatever the steps are computed in, and in tiles, so that a crop of
+any size takes no more memory than they do.
 """
 
 import hashlib
@@ -8,12 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from PIL import Image
 
 from sidcurate.schemas import Pair
-from sidtrain import patches
+from sidtrain import patches, tiles
 from sidtrain.metrics import psnr_db
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
@@ -60,9 +60,5 @@ def _score(model: Unet, entry: Entry, recipe: Recipe) -> tuple[float, float]:
     return float(np.abs(output - target).mean()), psnr_db(output, target)
 
 
-def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "h2 w2 3"]:
-    x = torch.from_numpy(patches.frame_input(entry, recipe))[None]  # (1, 4, h, w)
-    with torch.no_grad():
-        rgb = model(x.to(next(model.parameters()).device))[0]  # (3, 2h, 2w)
-    picture: Float32[np.ndarray, "h2 w2 3"] = rgb.permute(1, 2, 0).cpu().numpy()
-    return picture
+def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "sh sw 3"]:
+    return tiles.picture(model, patches.frame_input(entry, recipe))
