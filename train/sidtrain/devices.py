@@ -5,12 +5,14 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
 from sidcurate.errors import MissingResourceError
 from sidtrain.recipe import DeviceType, Recipe
 
+_STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 # What torch says when it has no memory left, where it does not raise a class of its own.
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
@@ -52,6 +54,10 @@ def peak_memory_bytes(device: torch.device) -> int:
     """Return the most memory that the training has held: on CUDA the device's, elsewhere the process's."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    # Linux hands ru_maxrss down to the processes that one starts; VmHWM is of this one alone.
+    own = _PEAK.search(_STATUS.read_text(encoding="utf-8")) if _STATUS.exists() else None
+    if own:
+        return 1024 * int(own[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
 
