@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -355,6 +356,37 @@ def test_the_table_names_protocol_and_variant_and_gives_the_verdicts(session: Se
             assert comparison.verdict is not None
             assert comparison.verdict in result.stdout
     assert str(tmp_path / "evaluation.json") in result.stderr
+
+
+def whole_names(text: str, width: int) -> bool:
+    """Say whether every name of a picture stands whole in a table of so many columns."""
+    table = text.split("PSNR / dB by scene")[0].splitlines()
+    names = [line.split()[1] for line in table if line.startswith(("all", "100"))]
+    return names == [*PICTURES] * 2 and max(map(len, table)) <= width
+
+
+def test_a_table_of_80_columns_has_the_names_whole(session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    arguments = ("--checkpoint", str(session.run), "--out", str(tmp_path))
+    assert whole_names(run_command(session, *arguments).stdout, 80)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # for rich, a terminal
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", run_command(session, *arguments).stdout)
+    assert whole_names(shown, 80)
+
+
+def test_a_long_name_stands_whole_in_a_file_and_is_folded_by_a_terminal(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    name = "from-sid-sony-on-six-pairs-of-this-camera"
+    arguments = ("--checkpoint", f"{name}={session.run}", "--out", str(tmp_path))
+    lines = run_command(session, *arguments).stdout.splitlines()
+    assert [line.split()[0] for line in lines if f" {name} " in line] == ["all", "100", "scene", "the"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", run_command(session, *arguments).stdout).split("PSNR / dB by scene")[0]
+    assert max(map(len, shown.splitlines())) <= 80
+    folded = "".join(line[7:].split(" ")[0] for line in shown.splitlines()[3:] if line[:3] in ("all", "   "))
+    assert folded.startswith(name)
 
 
 def test_csv_has_a_row_a_picture_and_json_is_the_record(session: Session, tmp_path: Path):

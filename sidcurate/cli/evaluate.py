@@ -19,6 +19,8 @@ from sidcurate.cli.options import (
     store_option,
 )
 
+_WIDEST = 10_000  # No table is as wide.
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -133,9 +135,13 @@ def _print_csv(evaluation: "Evaluation") -> None:
 def _print_table(evaluation: "Evaluation") -> None:
     from rich.console import Console
 
-    console = Console(file=sys.stdout)
-    for table in (_table(evaluation), _scene_table(evaluation)):
+    console, tables = Console(file=sys.stdout), (_table(evaluation), _scene_table(evaluation))
+    if not console.is_terminal:  # A terminal folds long names; a file and a pipe have room for them.
+        unbounded = console.options.update_width(_WIDEST)
+        console.width = max(console.width, *(console.measure(table, options=unbounded).maximum for table in tables))
+    for table in tables:
         console.print(table)
+        console.print()
     for line in _sentences(evaluation):
         click.echo(line)
 
@@ -165,10 +171,10 @@ def _origin(used: "NetworkUsed", device: str) -> str:
 def _table(evaluation: "Evaluation") -> "Table":
     table = _empty_table(
         f"{evaluation.device}, {evaluation.split} scenes, {evaluation.protocol}, SSIM {evaluation.ssim_variant}",
-        "mean over scenes [95 % interval]; aligned: PSNR after one gain a color",
+        "mean over scenes [95 % interval]; n: scenes/frames\naligned: PSNR after one gain a color",
     )
-    for name in ("ratio", "picture", "PSNR / dB", "aligned", "SSIM", "scenes", "frames"):
-        table.add_column(name, no_wrap=True)
+    for name in ("ratio", "picture", "PSNR / dB", "aligned", "SSIM", "n"):
+        table.add_column(name, no_wrap=name != "picture", overflow="fold")
     for summary in evaluation.summaries:
         table.add_row(*_cells(summary), end_section=summary.picture == evaluation.summaries[-1].picture)
     return table
@@ -179,7 +185,7 @@ def _scene_table(evaluation: "Evaluation") -> "Table":
     first = overall[0].psnr_db.by_scene
     table = _empty_table(f"PSNR / dB by scene, {evaluation.protocol}", f"the worst of {overall[0].picture} first")
     for name in ("scene", *(summary.picture for summary in overall)):
-        table.add_column(name, no_wrap=True)
+        table.add_column(name, overflow="fold", min_width=len("20.88"))
     for scene in sorted(first, key=lambda scene: (first[scene], scene)):
         table.add_row(scene, *(f"{summary.psnr_db.by_scene[scene]:.2f}" for summary in overall))
     return table
@@ -205,7 +211,7 @@ def _cells(summary: "Summary") -> tuple[str, ...]:
     ratio = "all" if summary.exposure_ratio is None else f"{summary.exposure_ratio:g}"
     psnr, ssim = _interval(summary.psnr_db, 2), _interval(summary.ssim, 3)
     aligned = f"{summary.psnr_aligned_db.mean:.2f}" if summary.psnr_aligned_db else "-"
-    return ratio, summary.picture, psnr, aligned, ssim, str(summary.psnr_db.n), str(summary.images)
+    return ratio, summary.picture, psnr, aligned, ssim, f"{summary.psnr_db.n}/{summary.images}"
 
 
 def _interval(estimate: "Estimate", digits: int) -> str:
