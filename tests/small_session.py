@@ -22,10 +22,12 @@ def write_session(
     size: tuple[int, int] = (50, 66),
     shorts: int = 1,
     findings: Sequence[Finding] = (),
+    zeros: Sequence[tuple[float, ...] | None] | None = None,
 ) -> Manifest:
     """Write one scene a split, with one long and some short frames each, and return its manifest.
 
-    The black level by CFA position differs by position, so that a wrong order shows.
+    The black level by CFA position differs by position, so that a wrong order shows. `zeros` are the zero errors that
+    the pairs of each scene are said to tell.
     """
     raws = folder / "raws"
     raws.mkdir(parents=True)
@@ -39,7 +41,8 @@ def write_session(
             name = f"{number:05d}_{burst:02d}_0.1s.dng"
             short = _write(raws / name, rng.poisson(light / RATIO), Fraction(1, 10), cfa)
             captures.append(short)
-            pairs.append(_pair(f"{number:05d}_{burst:02d}", burst, short, long, split))
+            pair = _pair(f"{number:05d}_{burst:02d}", burst, short, long, split)
+            pairs.append(pair.model_copy(update={"zero_error_dn": zeros[number] if zeros else None}))
     directory = folder / "manifests" / "phone"
     manifests.save(directory, {Capture: captures, Pair: pairs})  # type: ignore[type-var]
     sums = dict(manifests.load(directory).sums)
@@ -63,6 +66,8 @@ def _write(path: Path, signal: np.ndarray, seconds: Fraction, cfa: str) -> Captu
         status="ok",
         height=signal.shape[0],
         width=signal.shape[1],
+        camera_model=tags.model,
+        iso=tags.iso,
         cfa=cfa,
         cfa_kind="bayer" if len(cfa) == 4 else "xtrans",
         black_level=black,

@@ -16,6 +16,7 @@ from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import checkpoint, patches, shot
 from sidtrain.checkpoint import Sidecar
 from sidtrain.enhance import Enhanced, enhance, upright
+from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.shot import MIDDLE, Metered, Shot
 from sidtrain.unet import architecture_of, build
@@ -36,12 +37,12 @@ def write_raw(folder: Path, mosaic: np.ndarray | None = None, **tags) -> Path:
     return folder / "frame.dng"
 
 
-def write_checkpoint(folder: Path, recipe: Recipe = RECIPE) -> Path:
+def write_checkpoint(folder: Path, recipe: Recipe = RECIPE, zeros: tuple[Zero, ...] = ()) -> Path:
     torch.manual_seed(0)
     unknown = dict.fromkeys(
         ("device", "manifest_sums", "scenes", "left_out", "git_revision", "initial_weights", "step")
     )
-    sidecar = Sidecar(**checkpoint.input_of(recipe), **unknown, recipe=recipe, tools={}, metrics={})
+    sidecar = Sidecar(**checkpoint.input_of(recipe), **unknown, recipe=recipe, tools={}, metrics={}, zeros=zeros)
     folder.mkdir(parents=True)
     checkpoint.save(folder, build(architecture_of(recipe)), sidecar)
     return folder
@@ -107,7 +108,7 @@ def shot_of(light: np.ndarray) -> Shot:
     """Return a shot of shares of white, with levels that differ by plane."""
     black, white = np.float32([100, 200, 300, 400]), np.float32([10100, 10200, 10300, 10400])
     planes = black[:, None, None] + 10000 * np.broadcast_to(light, (4, *light.shape))
-    return Shot(np.rint(planes).astype(np.uint16), black, white, 1)
+    return Shot(np.rint(planes).astype(np.uint16), black, white, "declared", 1)
 
 
 @pytest.mark.parametrize("ratio", [1.27, 12.7, 127])
@@ -146,6 +147,30 @@ def test_levels_and_packing_are_the_recipe_s(tmp_path: Path):
 def test_levels_by_position_become_levels_by_plane(tmp_path: Path):
     taken = shot.read(write_raw(tmp_path, cfa="BGGR", black_level=(60.0, 61.0, 62.0, 63.0)), RECIPE)
     assert taken.black.tolist() == [63, 62, 60, 61]
+
+
+ZEROS = (
+    Zero(camera_model="Synthetic", cfa="BGGR", iso=800, zero_error_dn=(1.0, 2.0, 3.0, 4.5), pairs=2),
+    Zero(camera_model="Synthetic", cfa="BGGR", iso=None, zero_error_dn=(0.5,) * 4, pairs=3),
+    Zero(camera_model="Other", cfa="BGGR", iso=800, zero_error_dn=(30.0,) * 4, pairs=9),
+)
+
+
+@pytest.mark.parametrize(
+    ("header", "black", "levels"),
+    [
+        ({}, [68.5, 67, 65, 66], "device"),
+        ({"iso": 1600}, [64.5] * 4, "device"),
+        ({"model": "Third"}, [64] * 4, "declared"),
+    ],
+)
+def test_black_moves_by_what_the_training_pairs_of_this_body_told(
+    tmp_path: Path, header: dict, black: list[float], levels: str
+):
+    path = write_raw(tmp_path, cfa="BGGR", black_level=(64.0,) * 4, **header)
+    taken = shot.read(path, RECIPE.model_copy(update={"levels": "measured"}), ZEROS)
+    assert (taken.black.tolist(), taken.levels) == (black, levels)
+    assert shot.read(path, RECIPE, ZEROS).levels == "declared"
 
 
 def test_an_xtrans_raw_goes_through_an_xtrans_network(tmp_path: Path):
@@ -228,10 +253,17 @@ def test_a_tiff_where_it_is_asked_for_with_a_ratio_beyond_the_network_s(folder: 
     assert "ratios of 1 to 300" in result.stderr
 
 
-def test_a_network_of_measured_levels_says_that_one_raw_has_none(folder: Path):
-    run = write_checkpoint(folder / "measured", RECIPE.model_copy(update={"levels": "measured", "ratio": "exif"}))
-    assert "levels: the declared ones" in invoke(folder, run, "--ratio", "400").stderr
-    assert np.array_equal(decoded_png(Path("frame.png").read_bytes()), by_call(folder, run, 400).picture)
+def test_a_network_of_measured_levels_says_what_it_knows_of_the_camera_s_zero(folder: Path):
+    recipe = RECIPE.model_copy(update={"levels": "measured", "ratio": "exif"})
+    unknown = write_checkpoint(folder / "unknown", recipe)
+    assert "WARNING: black is the declared one" in invoke(folder, unknown, "--ratio", "400").stderr
+    assert np.array_equal(decoded_png(Path("frame.png").read_bytes()), by_call(folder, unknown, 400).picture)
+    zero = ZEROS[0].model_copy(update={"cfa": "RGGB", "zero_error_dn": (-4.0,) * 4})
+    known = write_checkpoint(folder / "known", recipe, zeros=(zero,))
+    talk = invoke(folder, known, "--ratio", "400", "--overwrite").stderr
+    assert "plus the zero error that the network's training pairs had" in talk
+    assert "WARNING" not in talk
+    assert by_call(folder, known, 400).metered.mean > by_call(folder, unknown, 400).metered.mean
 
 
 def test_a_picture_that_is_there_is_replaced_only_when_asked(folder: Path, run: Path):

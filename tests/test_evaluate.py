@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,12 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, evaluate, metrics, panels, patches, store
+from sidtrain import checkpoint, evaluate, metrics, networks, panels, patches, store
 from sidtrain.baselines import TRIVIAL
 from sidtrain.checkpoint import Sidecar
 from sidtrain.evaluate import NETWORK, Written
 from sidtrain.lineage import Ancestor
+from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.scores import Evaluation
 from sidtrain.store import StoreSettings
@@ -46,11 +48,13 @@ def write_checkpoint(
     initial_weights: str = checkpoint.SCRATCH,
     ancestors: tuple[Ancestor, ...] | None = (),
     recipe: Recipe = RECIPE,
+    zeros: tuple[Zero, ...] = (),
 ) -> Path:
     torch.manual_seed(seed)
     sidecar = Sidecar(
         **checkpoint.input_of(recipe),
         recipe=recipe,
+        zeros=zeros,
         device=device,
         manifest_sums={},
         scenes={"train": tuple(train), "val": tuple(val)},
@@ -192,7 +196,7 @@ def test_a_scene_that_an_ancestor_has_seen_is_refused_with_the_ancestor(session:
 
 def origin(folder: Path, device: str, ancestors: tuple[Ancestor, ...] | None) -> tuple[str, bool]:
     run = write_checkpoint(folder / "run", device=device, initial_weights="runs/first", ancestors=ancestors)
-    network = evaluate.Network("it", run, *checkpoint.load(run))
+    network = networks.Network("it", run, *checkpoint.load(run))
     return network.origin("phone"), network.is_unseen_by("phone")
 
 
@@ -293,6 +297,71 @@ def test_checkpoints_of_two_renderings_are_judged_only_where_the_protocol_fixes_
     assert (first.psnr_db, first.ssim) == (same.psnr_db, same.ssim)  # one network, one target
 
 
+MEASURED = RECIPE.model_copy(update={"levels": "measured"})
+ZERO = Zero(camera_model="Synthetic", cfa="BGGR", iso=800, zero_error_dn=(3.0, 2.5, 2.0, 3.5), pairs=4)
+
+
+def figures(written: Written, name: str) -> list[tuple[float, float | None, float]]:
+    rows = [score for score in written.evaluation.scores if score.picture == name]
+    return [(row.psnr_db, row.psnr_aligned_db, row.ssim) for row in rows]
+
+
+def test_checkpoints_of_other_levels_stand_in_one_table_each_with_its_own_input(session: Session, tmp_path: Path):
+    override = RECIPE.model_copy(update={"levels": "override", "black_override": 70.0})
+    checkpoints = {
+        "declared": session.run,
+        "device": write_checkpoint(tmp_path / "device", recipe=MEASURED, zeros=(ZERO,)),
+        "override": write_checkpoint(tmp_path / "override", recipe=override),
+        "unknown": write_checkpoint(tmp_path / "unknown", recipe=MEASURED),
+    }
+    written = evaluate.evaluate(session.manifest, checkpoints, session.store, tmp_path, jobs=1)
+    assert {used.name: used.levels for used in written.evaluation.networks} == {
+        "declared": {"declared": 10},
+        "device": {"device": 10},
+        "override": {"override": 10},
+        "unknown": {"declared": 10},
+    }
+    for name, path in checkpoints.items():
+        alone = evaluate.evaluate(session.manifest, {name: path}, session.store, tmp_path / name, jobs=1)
+        assert figures(written, name) == figures(alone, name)
+    assert figures(written, "declared") == figures(written, "unknown") != figures(written, "device")
+
+
+def test_the_zero_that_a_judged_pair_tells_of_itself_is_not_used(session: Session, tmp_path: Path):
+    """It is measured with the long frame, which nobody has beside a single short one."""
+    run = write_checkpoint(tmp_path / "run", recipe=MEASURED, zeros=(ZERO,))
+    splits = [pair.split for pair in session.manifest.pairs if pair.burst_index == 0 and pair.split]
+    told = small_session.write_session(tmp_path, splits, shorts=2, zeros=[(40.0,) * 4] * len(splits))
+    one, other = (
+        evaluate.evaluate(manifest, {NETWORK: run}, session.store, tmp_path / "out", jobs=1)
+        for manifest in (session.manifest, told)
+    )
+    assert [score.psnr_db for score in other.evaluation.scores] == [score.psnr_db for score in one.evaluation.scores]
+
+
+def test_the_trivial_pictures_have_the_black_of_the_first_network_s_input(session: Session, tmp_path: Path):
+    run = write_checkpoint(tmp_path / "run", recipe=MEASURED, zeros=(ZERO,))
+    written = evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)
+    assert figures(written, "mean-color") == figures(session.written, "mean-color")
+    assert figures(written, "amplified") != figures(session.written, "amplified")
+
+
+def test_another_packing_is_compared_where_it_shows_the_same_target(tmp_path: Path):
+    """Of an RGGB mosaic both take all; of another phase one of them crops a line, and the targets differ."""
+    position = write_checkpoint(tmp_path / "p", recipe=RECIPE.model_copy(update={"packing": "by-position"}))
+    checkpoints = {"phase": write_checkpoint(tmp_path / "q"), "position": position}
+    for letters in ("RGGB", "BGGR"):
+        folder = tmp_path / letters
+        manifest = small_session.write_session(folder, ["train", "train", "val", "test"], cfa=letters)
+        judged = partial(evaluate.evaluate, manifest, checkpoints, folder / "store", folder, jobs=1)
+        if letters == "RGGB":
+            written = judged()
+            assert figures(written, "phase") == figures(written, "position")
+        else:
+            with pytest.raises(UsageError, match=r"packing \(phase by-phase, position by-position\)"):
+                judged()
+
+
 def test_a_protocol_of_first_frames_leaves_the_others_out_and_names_them(session: Session, tmp_path: Path):
     written = evaluate.evaluate(
         session.manifest, {NETWORK: session.run}, session.store, tmp_path, protocol="sid-00", jobs=1
@@ -387,6 +456,13 @@ def test_a_long_name_stands_whole_in_a_file_and_is_folded_by_a_terminal(
     assert max(map(len, shown.splitlines())) <= 80
     folded = "".join(line[7:].split(" ")[0] for line in shown.splitlines()[3:] if line[:3] in ("all", "   "))
     assert folded.startswith(name)
+
+
+def test_the_sentence_of_a_network_says_where_its_black_comes_from(session: Session, tmp_path: Path):
+    run = write_checkpoint(tmp_path / "run", recipe=MEASURED, zeros=(ZERO,))
+    result = run_command(session, "--checkpoint", str(run))
+    sentence = "Black: as declared, plus its training pairs' zero error in 10 of 10 frames."
+    assert f"network: from scratch, 0 steps. {sentence}\n" in result.stdout
 
 
 def test_csv_has_a_row_a_picture_and_json_is_the_record(session: Session, tmp_path: Path):

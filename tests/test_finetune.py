@@ -85,6 +85,21 @@ def test_the_side_car_says_how_the_weights_came_about(session: Path, tmp_path: P
     assert "1 validation scene" in protocol
 
 
+def test_measured_levels_are_a_pair_s_own_in_training_and_the_body_s_in_validation(tmp_path: Path) -> None:
+    zeros = [(1.0, 1.0, 1.0, 1.0), (2.0, 2.0, 2.0, 4.0), (9.0, 9.0, 9.0, 9.0), (8.0, 8.0, 8.0, 8.0)]
+    small_session.write_session(tmp_path, zeros=zeros)
+    said: list[str] = []
+    train(tmp_path, tmp_path / "run", TINY.model_copy(update={"levels": "measured"}), say=said.append)
+    assert "levels: measured for 2 pairs, device for 1 pairs" in said
+    used = {row["pair_id"]: row for row in json.loads((tmp_path / "run" / "pairs.json").read_text())}
+    assert used["00001_00"]["levels"] == "measured"
+    assert used["00001_00"]["black_by_plane"] == [67 + 4, 66 + 2, 64 + 2, 65 + 2]  # R, G, B, G of a BGGR mosaic
+    assert used["00002_00"]["levels"] == "device"
+    assert used["00002_00"]["black_by_plane"] == [67 + 2.5, 66 + 1.5, 64 + 1.5, 65 + 1.5]
+    zeros_told = {zero.iso: (zero.zero_error_dn, zero.pairs) for zero in checkpoint.load(tmp_path / "run")[1].zeros}
+    assert zeros_told == dict.fromkeys((800, None), ((1.5, 1.5, 1.5, 2.5), 2))
+
+
 def test_the_log_has_every_step_and_the_rate_of_the_schedule(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "run")
     steps = [line for line in history.read_log(tmp_path / "run") if "train_loss" in line]

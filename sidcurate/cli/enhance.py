@@ -60,7 +60,8 @@ def command(
 ) -> None:
     """Write the network's picture of the raw IMAGE, with 16 bits a channel and upright.
 
-    Black and white are those that the file declares, or the recipe's where it overrides them. The picture has the
+    Black and white are those that the file declares, or the recipe's where it overrides them; a network trained with
+    measured levels moves black by the zero error that its training pairs of this camera had. The picture has the
     primaries of sRGB and the curve that LibRaw gave the network's targets, and is taken for sRGB. The raw is only read.
     """
     path = _free_place(image, output, overwrite)
@@ -101,7 +102,12 @@ def _talk(made: "Enhanced", *, told: bool) -> Iterator[str]:
     if not least <= ratio <= most:
         known = f"{least:g}" if least == most else f"{least:g} to {most:g}"
         yield f"WARNING: the network was trained with ratios of {known}: it may not know such noise"
-    if made.recipe.levels == "measured":
-        yield "levels: the declared ones; the network was trained with those that pairs tell, and one raw tells none"
+    if made.recipe.levels == "measured" and made.levels == "device":
+        yield "black: the declared one plus the zero error that the network's training pairs had"
+    elif made.recipe.levels == "measured":
+        yield (
+            "WARNING: black is the declared one: the network was trained with measured zeros, and on no pair of this "
+            "camera that told one"
+        )
     if made.orientation != 1:
         yield f"turned upright, by orientation {made.orientation} of the header"

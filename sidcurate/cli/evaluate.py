@@ -148,7 +148,7 @@ def _print_table(evaluation: "Evaluation") -> None:
 
 def _sentences(evaluation: "Evaluation") -> Iterator[str]:
     for used in evaluation.networks:
-        yield f"{used.name}: {_origin(used, evaluation.device)}"
+        yield f"{used.name}: {_origin(used, evaluation.device)}{_levels(used)}"
     for comparison in evaluation.comparisons:
         if comparison.metric == "psnr_db":
             yield f"{comparison.picture} against {comparison.against}: {_verdict(comparison)}"
@@ -166,6 +166,11 @@ def _origin(used: "NetworkUsed", device: str) -> str:
         return f"ZERO-SHOT, trained for {used.device}, not for {device}.{unknown}"
     start = f" from {used.initial_weights}" if used.origin == "fine-tuned" else ""
     return f"{used.origin}{start}, {used.step} steps.{unknown}"
+
+
+def _levels(used: "NetworkUsed") -> str:
+    moved, frames = used.levels.get("device", 0), sum(used.levels.values())
+    return f" Black: as declared, plus its training pairs' zero error in {moved} of {frames} frames." if moved else ""
 
 
 def _table(evaluation: "Evaluation") -> "Table":

@@ -25,6 +25,7 @@ from sidcurate.schemas import CfaKind, Floats, described
 from sidtrain.architectures import Architecture
 from sidtrain.execution import Execution
 from sidtrain.lineage import Ancestor, Names
+from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of, build
 
@@ -67,6 +68,11 @@ class Sidecar(BaseModel):
     input_clip: float = described("Upper clip of the amplified input; white is 1.")
     white_balance: Floats | None = described(
         "Multipliers for R, G, B of all its targets; null: those of the camera, frame by frame.", default=None
+    )
+    zeros: tuple[Zero, ...] = described(
+        "Of levels 'measured', the zero errors of the training pairs: what black is moved by where a short frame "
+        "stands alone.",
+        default=(),
     )
     recipe: Recipe = described("The recipe of the training.")
     imported: Imported | None = described("Where imported weights come from; null for our own training.", default=None)

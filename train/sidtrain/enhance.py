@@ -11,6 +11,7 @@ from jaxtyping import Float32, Shaped, UInt16
 
 from sidcurate.errors import UsageError
 from sidtrain import checkpoint, devices, patches, shot, tiles
+from sidtrain.normalization import LevelsSource
 from sidtrain.recipe import DeviceType, Recipe
 from sidtrain.shot import Metered
 
@@ -35,12 +36,14 @@ class Enhanced:
     Attributes:
         picture: sRGB primaries with the curve of LibRaw's rendering, as the network's targets have; upright.
         metered: what the planes were multiplied by, and what that made of their mean.
+        levels: where the input's black and white come from.
         orientation: Exif's, which the picture was turned by.
         recipe: the network's.
     """
 
     picture: UInt16[np.ndarray, "h w 3"]
     metered: Metered
+    levels: LevelsSource
     orientation: int
     recipe: Recipe
 
@@ -74,11 +77,12 @@ def enhance(
     device = devices.pick(device_type)
     model, sidecar = checkpoint.load(checkpoint_path)
     recipe = sidecar.recipe
-    taken = shot.read(raw_path, recipe)
+    taken = shot.read(raw_path, recipe, sidecar.zeros)
     chosen = shot.metered(taken, ratio, _metered_span(recipe))
     planes = patches.network_input(taken.planes, taken.black, taken.white, chosen.ratio, recipe.input_clip)
     picture = tiles.picture(model.to(device), planes, progress)
-    return Enhanced(upright(_sixteen_bit(picture), taken.orientation), chosen, taken.orientation, recipe)
+    shown = upright(_sixteen_bit(picture), taken.orientation)
+    return Enhanced(shown, chosen, taken.levels, taken.orientation, recipe)
 
 
 def upright(image: Shaped[np.ndarray, "h w *c"], orientation: int) -> Shaped[np.ndarray, "H W *c"]:

@@ -1,7 +1,7 @@
 """Judge checkpoints on the scenes of a device that they have not seen, beside three trivial pictures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -12,44 +12,22 @@ from sidcurate import source, verdicts
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
-from sidcurate.schemas import Pair, Split
-from sidtrain import baselines, checkpoint, lineage, panels, patches, policies, protocols, scores, store, tiles
+from sidcurate.schemas import Capture, Pair, Split
+from sidtrain import baselines, checkpoint, lineage, networks, panels, patches, protocols, scores, store, tiles
 from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
+from sidtrain.networks import Network
 from sidtrain.panels import AS_SHOT, Cell, Row
 from sidtrain.protocols import Protocol
-from sidtrain.scores import Evaluation, NetworkUsed, Origin, Score
+from sidtrain.scores import Evaluation, NetworkUsed, Score
 from sidtrain.store import Entry, StoreSettings
-from sidtrain.unet import Unet
 
 # A single checkpoint needs no name of its own.
 NETWORK = "network"
 
 Picture = Float32[np.ndarray, "h w 3"]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A checkpoint to judge."""
-
-    name: str
-    path: Path
-    model: Unet
-    sidecar: Sidecar
-
-    def origin(self, device: str) -> Origin:
-        """Return what the network is to a camera."""
-        if self.sidecar.device is None:
-            return "imported"
-        if device not in {ancestor.device for ancestor in self.sidecar.lineage()}:
-            return "zero-shot"
-        return "from scratch" if self.sidecar.initial_weights == checkpoint.SCRATCH else "fine-tuned"
-
-    def is_unseen_by(self, device: str) -> bool:
-        """Return whether it is certain that the network was trained on none of a camera's scenes that are judged."""
-        return all(ancestor.tells_scenes_of(device) for ancestor in self.sidecar.lineage())
 
 
 @dataclass(frozen=True)
@@ -140,18 +118,26 @@ def judge(
     """Return the evaluation of checkpoints, and the rows of its panel; see `evaluate`."""
     rules = protocols.usable(protocol, manifest)
     variant = protocols.ssim_variant(rules, ssim_variant)
-    question = _Question(manifest, _networks(checkpoints), split, rules, variant)
+    judged_networks = networks.load(checkpoints, (*TRIVIAL, AS_SHOT, "target"))
+    question = _Question(manifest, judged_networks, split, rules, variant)
     unseen = choose(manifest, [network.sidecar for network in question.networks], split, rules)
-    raws = _raws(question)
+    captures = {capture.path: capture for capture in manifest.captures}
     pairs = [*unseen.judged, *unseen.training]
-    entries = store.build(
-        pairs, raws.captures, raws.root, store_dir, raws.settings, jobs, partial(progress, "decoding")
-    )
+    settings = {network.name: network.settings(manifest, rules) for network in question.networks}
+    networks.require_one_target(settings, (captures[pair.short_path].cfa or "" for pair in pairs))
+    raws = _raws(question, settings, captures)
+
+    def build(pairs: Sequence[Pair], how: StoreSettings) -> list[Entry]:
+        return store.build(pairs, captures, raws.root, store_dir, how, jobs, partial(progress, "decoding"))
+
+    entries = build(pairs, raws.settings)
     judged, training = entries[: len(unseen.judged)], entries[len(unseen.judged) :]
+    given = networks.given(settings, judged, captures, build)
 
     trivial = baselines.learn(training, raws, partial(progress, "choosing the Gaussian"))
-    rated, rows = _judge(question, judged, trivial, progress)
-    return _record(question, unseen, trivial, rated), rows
+    rated, rows = _judge(question, given, trivial, progress)
+    used = tuple(network.used(manifest.device, given[network.name]) for network in question.networks)
+    return _record(question, unseen, trivial, used, rated), rows
 
 
 def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protocol: Protocol) -> Unseen:
@@ -183,42 +169,6 @@ def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protoc
     )
 
 
-def _networks(checkpoints: Mapping[str, Path]) -> list[Network]:
-    for name in (*TRIVIAL, AS_SHOT, "target"):
-        if name in checkpoints:
-            raise UsageError(f"{name!r} is the name of another picture of the table; give the checkpoint another")
-    return [Network(name, path, *checkpoint.load(path)) for name, path in checkpoints.items()]
-
-
-def _raws(question: _Question) -> Raws:
-    """Return what renders targets and trivial pictures, after checking that all networks ask for the same."""
-    asked = {network.name: _settings(question, network.sidecar) for network in question.networks}
-    for field in fields(StoreSettings):
-        values = {name: getattr(settings, field.name) for name, settings in asked.items()}
-        if len(set(values.values())) > 1:
-            stated = ", ".join(f"{name} {value}" for name, value in values.items())
-            raise UsageError(
-                f"the checkpoints were trained on pairs prepared with another {field.name} ({stated}): there is no one "
-                "input and target to judge them all by; evaluate them one by one, or compare those with the same (a "
-                "protocol such as sid-paper fixes adjust_maximum_thr)"
-            )
-    settings = asked[question.networks[0].name]
-    first = question.networks[0].sidecar.recipe
-    return Raws(
-        root=source.raw_root(question.manifest.directory),
-        captures={capture.path: capture for capture in question.manifest.captures},
-        recipe=first.model_copy(update={"adjust_maximum_thr": settings.adjust_maximum_thr}),
-        settings=settings,
-    )
-
-
-def _settings(question: _Question, sidecar: Sidecar) -> StoreSettings:
-    own = sidecar.white_balance if sidecar.device == question.manifest.device else None
-    settings = policies.store_settings(sidecar.recipe, question.manifest, own)
-    fixed = question.protocol.adjust_maximum_thr
-    return settings if fixed is None else replace(settings, adjust_maximum_thr=fixed)
-
-
 def _require_unseen(judged: Sequence[Pair], sidecar: Sidecar, split: Split) -> None:
     device = judged[0].device
     leaked = lineage.seen(sidecar.lineage(), device, {pair.scene_id for pair in judged}, split)
@@ -230,9 +180,22 @@ def _require_unseen(judged: Sequence[Pair], sidecar: Sidecar, split: Split) -> N
         )
 
 
+def _raws(question: _Question, settings: Mapping[str, StoreSettings], captures: Mapping[str, Capture]) -> Raws:
+    """Return what renders the trivial pictures: they are amplified as the first network's input."""
+    first = question.networks[0]
+    own = settings[first.name]
+    return Raws(
+        root=source.raw_root(question.manifest.directory),
+        captures=captures,
+        recipe=first.sidecar.recipe.model_copy(update={"adjust_maximum_thr": own.adjust_maximum_thr}),
+        settings=own,
+    )
+
+
 def _judge(
-    question: _Question, entries: Sequence[Entry], trivial: Baselines, progress: Progress
+    question: _Question, given: Mapping[str, Sequence[Entry]], trivial: Baselines, progress: Progress
 ) -> tuple[list[Score], list[Row]]:
+    entries = given[question.networks[0].name]  # The targets are those of all.
     rated: list[Score] = []
     cells: dict[str, dict[str, Cell]] = {}
     shown: dict[str, Entry] = {}
@@ -241,7 +204,8 @@ def _judge(
         scene, target = entry.pair.scene_id, patches.unit_target(entry.target)
         is_first = scene not in shown
         shown.setdefault(scene, entry)
-        for name, picture in _pictures(question.networks, entry, trivial):
+        own = {name: frames[done] for name, frames in given.items()}
+        for name, picture in _pictures(question.networks, own, entry, trivial):
             score = _score(question, entry, trivial, name, picture, target)
             rated.append(score)
             if is_first:
@@ -253,10 +217,13 @@ def _judge(
     return rated, [_row(shown[scene], cells[scene], why, trivial.raws) for scene, why in chosen.items()]
 
 
-def _pictures(networks: Sequence[Network], entry: Entry, trivial: Baselines) -> Iterator[tuple[str, Picture]]:
+def _pictures(
+    judged: Sequence[Network], own: Mapping[str, Entry], entry: Entry, trivial: Baselines
+) -> Iterator[tuple[str, Picture]]:
     """Yield the pictures of a short frame by name, one network's at a time: each is as large as the target."""
-    for network in networks:
-        yield network.name, tiles.picture(network.model, patches.frame_input(entry, network.sidecar.recipe))
+    for network in judged:
+        x = patches.frame_input(own[network.name], network.sidecar.recipe)
+        yield network.name, tiles.picture(network.model, x)
     yield from trivial.pictures(entry).items()
 
 
@@ -289,7 +256,9 @@ def _row(entry: Entry, cells: Mapping[str, Cell], why: str, raws: Raws) -> Row:
     return Row(f"{pair.scene_id}{ratio}   {why}", {AS_SHOT: shot} | {name: cells[name] for name in order})
 
 
-def _record(question: _Question, unseen: Unseen, trivial: Baselines, rated: Sequence[Score]) -> Evaluation:
+def _record(
+    question: _Question, unseen: Unseen, trivial: Baselines, used: tuple[NetworkUsed, ...], rated: Sequence[Score]
+) -> Evaluation:
     names = [network.name for network in question.networks]
     return Evaluation(
         protocol=question.protocol.name,
@@ -299,7 +268,7 @@ def _record(question: _Question, unseen: Unseen, trivial: Baselines, rated: Sequ
         device=question.manifest.device,
         split=question.split,
         manifest_sums=dict(question.manifest.sums),
-        networks=tuple(_used(network, question.manifest.device) for network in question.networks),
+        networks=used,
         left_out=unseen.left_out,
         outside_protocol=unseen.outside_protocol,
         gaussian_sigma_px=trivial.sigma_px,
@@ -310,20 +279,6 @@ def _record(question: _Question, unseen: Unseen, trivial: Baselines, rated: Sequ
         summaries=scores.summarize(rated),
         comparisons=scores.compare(rated, names),
         worst_scenes=tuple(scores.from_worst(rated, names[0])[: panels.WORST]),
-    )
-
-
-def _used(network: Network, device: str) -> NetworkUsed:
-    sidecar = network.sidecar
-    return NetworkUsed(
-        name=network.name,
-        sha256=sidecar.sha256,
-        device=sidecar.device,
-        origin=network.origin(device),
-        unseen=network.is_unseen_by(device),
-        manifest_sums=sidecar.manifest_sums,
-        step=sidecar.step,
-        initial_weights=sidecar.initial_weights,
     )
 
 

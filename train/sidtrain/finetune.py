@@ -17,7 +17,6 @@ from pathlib import Path
 
 import torch
 
-from sidcurate import source
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidtrain import (
@@ -27,35 +26,19 @@ from sidtrain import (
     feed,
     history,
     parallel,
-    patches,
     policies,
     runs,
-    store,
     tuning,
     validating,
 )
 from sidtrain.execution import Execution
 from sidtrain.parallel import Group
-from sidtrain.patches import Cut
 from sidtrain.recipe import Recipe
 from sidtrain.runs import Chosen, InitialWeights, Position, Run
+from sidtrain.scenes import Scenes, decode
 from sidtrain.step import Step
 from sidtrain.store import Entry
 from sidtrain.unet import Unet, architecture_of, build
-
-
-@dataclass(frozen=True)
-class Scenes:
-    """The decoded scenes, one list of shorts each, and the sides of a training patch in packed px."""
-
-    train: list[list[Entry]]
-    val: list[list[Entry]]
-    sides: tuple[int, ...]
-
-    @property
-    def entries(self) -> list[Entry]:
-        """All shorts that are used, those to train on first."""
-        return [entry for shorts in (*self.train, *self.val) for entry in shorts]
 
 
 @dataclass(frozen=True)
@@ -146,11 +129,11 @@ def finetune(
         for line in runs.leaks(manifest, initial):
             say(line)
         with history.only_writer(run_dir) if group.leads else nullcontext():
-            scenes = _load(manifest, recipe, chosen, store_dir, jobs, on_store, group)
+            scenes = decode(manifest, recipe, chosen, store_dir, jobs, on_store, group)
             for remark in policies.remarks(scenes.entries, recipe):
                 say(remark)
             begin = _resumed if resume else partial(_begun, tune=tune)
-            run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group))
+            run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group), scenes.zeros)
             run, step, position = begin(run, model, scenes, group, say)
             return _train(run, scenes, step, position, group, on_step)
 
@@ -159,10 +142,7 @@ def _train(
     run: Run, scenes: Scenes, step: Step, position: Position, group: Group, on_step: Callable[[Done], None]
 ) -> Result:
     recipe, before, steps = run.recipe, time.perf_counter(), run.recipe.steps(len(scenes.train))
-    cuts, left = (
-        partial(_cuts, scenes, recipe, group.part(recipe.batch)),
-        range(position.step, steps),
-    )
+    cuts, left = partial(scenes.cuts, recipe, group.part(recipe.batch)), range(position.step, steps)
     with _held_stop() as stop, _curves(run, position, group) as draw, feed.batches(cuts, left, group.device) as batches:
         for batch in batches:  # in the order of the steps, made ahead by threads
             rate = recipe.rate(position.step, len(scenes.train))
@@ -189,12 +169,6 @@ def _train(
     return Result(run.directory, position.step, steps, position.metrics, asked)
 
 
-def _cuts(scenes: Scenes, recipe: Recipe, places: range, step: int, side: int | None = None) -> list[Cut]:
-    """Return the windows of a step, at some places of its batch; of a side of its own if one is given."""
-    side = side or patches.side_at(scenes.sides, recipe, step)
-    return [patches.cut(scenes.train, recipe, side, step * recipe.batch + place) for place in places]
-
-
 def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWeights]:
     """Return the network to start from: a checkpoint's, or a fresh one from the recipe's seed.
 
@@ -213,28 +187,6 @@ def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWei
             "use the recipe that it was made with, or another --init"
         )
     return model, InitialWeights(str(init), sidecar.sha256, sidecar.lineage(str(init)))
-
-
-def _load(
-    manifest: Manifest,
-    recipe: Recipe,
-    chosen: Chosen,
-    store_dir: Path,
-    jobs: int | None,
-    on_store: Callable[[int, int], None],
-    group: Group,
-) -> Scenes:
-    """Decode what the store misses, in the first process only, and group it by scene."""
-    captures = {capture.path: capture for capture in manifest.captures}
-    settings = policies.store_settings(recipe, manifest)
-    root = source.raw_root(manifest.directory)
-    build = partial(store.build, [*chosen.train, *chosen.val], captures, root, store_dir, settings, jobs)
-    entries = build(on_store) if group.leads else []
-    group.of_leader(None)  # The others wait for the frames, then find all of them.
-    entries = entries or build()
-    train = patches.drawn(patches.by_scene(entries[: len(chosen.train)], recipe), recipe)
-    val = patches.by_scene(entries[len(chosen.train) :], recipe)
-    return Scenes(train, val, patches.patch_sides([entry for shorts in train for entry in shorts], recipe))
 
 
 def _begun(
@@ -274,7 +226,7 @@ def _tuned(
     """Return the run with the way of computing that the first process measured as the fastest, and the measurement."""
     found: tuple[Execution, tuple[str, ...]] = run.execution, ()
     if group.leads:
-        cuts = _cuts(scenes, run.recipe, group.part(run.recipe.batch), 0, max(scenes.sides))
+        cuts = scenes.cuts(run.recipe, group.part(run.recipe.batch), 0, max(scenes.sides))
         trial = tuning.tuned(model, run.recipe.loss, feed.converted(cuts), run.execution, group)
         found = trial.fastest, tuple(trial.lines())
     execution, lines = group.of_leader(found)

@@ -1,23 +1,54 @@
 """The levels policy of a recipe: which black becomes 0 and which white 1. No torch."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import numpy as np
+from jaxtyping import Float32
+from pydantic import BaseModel, ConfigDict
+
+from sidcurate.cfa import Layout
 from sidcurate.errors import UsageError
-from sidcurate.schemas import Capture, Pair
+from sidcurate.schemas import Capture, Floats, Pair, described
 from sidcurate.sensor import Sensor
 
-LevelsSource = Literal["declared", "measured", "override"]
+LevelsChoice = Literal["declared", "measured", "override"]
+LevelsSource = Literal["declared", "measured", "device", "override"]
+
+
+class Zero(BaseModel):
+    """What pairs of a body have told of its zero: what may be known of a frame that has no partner."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    camera_model: str = described("Model, as the header of the frames says.")
+    cfa: str = described("Letters of the CFA at the visible origin, row by row.")
+    iso: int | None = described("ISO setting; null: over all settings.")
+    zero_error_dn: Floats = described("Median zero less the declared black, by CFA position.", "DN")
+    pairs: int = described("Number of the pairs.", ge=1)
 
 
 @dataclass(frozen=True)
 class LevelsPolicy:
-    """Where the levels come from; black and bits are those of 'override', None where the declared ones stay."""
+    """Where the levels come from.
 
-    source: LevelsSource = "declared"
+    Attributes:
+        source: as the recipe says.
+        black: of 'override'; None where the declared one stays.
+        bits: of 'override'; None where the declared white stays.
+        zeros: of 'measured', what the body is known for; None: each pair tells its own zero.
+    """
+
+    source: LevelsChoice = "declared"
     black: tuple[float, ...] | None = None
     bits: int | None = None
+    zeros: tuple[Zero, ...] | None = None
+
+    def without_partner(self, zeros: Iterable[Zero]) -> "LevelsPolicy":
+        """Return the policy for short frames that stand alone, by what their body is known for."""
+        return replace(self, zeros=tuple(zeros)) if self.source == "measured" else self
 
 
 DECLARED: Final = LevelsPolicy()
@@ -31,26 +62,39 @@ class Levels:
     white: tuple[float, ...]
     source: LevelsSource
 
+    def by_plane(self, layout: Layout) -> tuple[Float32[np.ndarray, "p"], Float32[np.ndarray, "p"]]:
+        """Return black and white in the order of the planes."""
+        black, white = (np.asarray(layout.by_plane(values), np.float32) for values in (self.black, self.white))
+        return black, white
+
 
 def levels(pair: Pair, short: Capture, policy: LevelsPolicy) -> Levels:
     """Return the levels that normalize the short frame of a pair.
 
     'measured' adds to the declared black what the pair says of its zero, by CFA position, and keeps the declared black
-    of a pair that does not tell; white stays the declared one.
+    of a pair that does not tell; white stays the declared one. Where the policy says what the body is known for, the
+    pair is not asked.
 
     Raises:
         UsageError: a level is unknown, has another count of positions than the frame, or black is not below white.
     """
-    found = alone(short.path, short, policy)
-    if policy.source != "measured":
+    found = alone(short.path, short, policy, short.camera_model, short.iso)
+    if policy.source != "measured" or policy.zeros is not None:
         return found
-    measured = Levels(*_measured(found, pair))
-    _require_room(short.path, measured)
-    return measured
+    return _moved(short.path, found, pair.zero_error_dn, "measured")
 
 
-def alone(name: str, frame: Capture | Sensor, policy: LevelsPolicy) -> Levels:
-    """Return the levels that normalize a frame without a partner; of 'measured' those that are declared.
+def alone(
+    name: str,
+    frame: Capture | Sensor,
+    policy: LevelsPolicy,
+    camera_model: str | None = None,
+    iso: int | None = None,
+) -> Levels:
+    """Return the levels that normalize a frame without a partner.
+
+    Of 'measured' it is the declared black plus the zero error that the body is known for at this ISO, over all where
+    it is known for none at this; the declared black of a body that is not known.
 
     Raises:
         UsageError: as `levels`.
@@ -66,14 +110,49 @@ def alone(name: str, frame: Capture | Sensor, policy: LevelsPolicy) -> Levels:
         )
     found = Levels(*_alike(black, white), "override" if policy.source == "override" else "declared")
     _require_room(name, found)
-    return found
+    return _moved(name, found, _known_zero(policy, camera_model, frame.cfa, iso), "device")
 
 
-def _measured(declared: Levels, pair: Pair) -> tuple[tuple[float, ...], tuple[float, ...], LevelsSource]:
-    zero = pair.zero_error_dn
+def median_zeros(pairs: Iterable[Pair], captures: Mapping[str, Capture]) -> tuple[Zero, ...]:
+    """Return what pairs tell of the zero of their bodies: the medians by ISO setting, and over all settings.
+
+    Args:
+        pairs: pairs of a manifest; those that do not tell their zero, and frames of an unknown body, do not count.
+        captures: captures of that manifest by path.
+    """
+    told: dict[tuple[str, str, int | None], list[Floats]] = defaultdict(list)
+    for pair in pairs:
+        short = captures[pair.short_path]
+        if pair.zero_error_dn and short.camera_model and short.cfa:
+            for iso in {short.iso, None}:
+                told[short.camera_model, short.cfa, iso].append(pair.zero_error_dn)
+    return tuple(
+        Zero(
+            camera_model=model,
+            cfa=letters,
+            iso=iso,
+            zero_error_dn=tuple(np.median(zeros, axis=0).tolist()),
+            pairs=len(zeros),
+        )
+        for (model, letters, iso), zeros in sorted(told.items(), key=lambda item: str(item[0]))
+    )
+
+
+def _known_zero(policy: LevelsPolicy, camera_model: str | None, cfa: str | None, iso: int | None) -> Floats | None:
+    """Return the zero error that a body is known for at an ISO setting, else over all; None of an unknown one."""
+    of_body = (zero for zero in policy.zeros or () if (zero.camera_model, zero.cfa) == (camera_model, cfa))
+    by_iso = {zero.iso: zero.zero_error_dn for zero in of_body}
+    return by_iso.get(iso, by_iso.get(None))
+
+
+def _moved(name: str, declared: Levels, zero: tuple[float, ...] | None, source: LevelsSource) -> Levels:
+    """Return levels whose black is moved by a zero error; as they are where there is none for their positions."""
     if zero is None or len(zero) != len(declared.black):
-        return declared.black, declared.white, "declared"
-    return tuple(level + error for level, error in zip(declared.black, zero, strict=True)), declared.white, "measured"
+        return declared
+    black = tuple(level + error for level, error in zip(declared.black, zero, strict=True))
+    moved = Levels(black, declared.white, source)
+    _require_room(name, moved)
+    return moved
 
 
 def _by_position(name: str, black: tuple[float, ...], frame: Capture | Sensor) -> tuple[float, ...]:

@@ -1,15 +1,18 @@
 """What a recipe asks of a manifest's data: the settings of the store, and what to say of the pairs. No torch."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 
-from sidcurate import verdicts
+from sidcurate import cfa, verdicts
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import patches
+from sidcurate.schemas import Capture
+from sidtrain import normalization, patches
+from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry, StoreSettings
 
@@ -18,7 +21,12 @@ from sidtrain.store import Entry, StoreSettings
 WHITE_BALANCE_SPREAD: Final = 0.1
 
 
-def store_settings(recipe: Recipe, manifest: Manifest, white_balance: tuple[float, ...] | None = None) -> StoreSettings:
+def store_settings(
+    recipe: Recipe,
+    manifest: Manifest,
+    white_balance: tuple[float, ...] | None = None,
+    zeros: Iterable[Zero] | None = None,
+) -> StoreSettings:
     """Return what the store needs to know of a recipe, for the pairs of a manifest.
 
     Args:
@@ -26,6 +34,7 @@ def store_settings(recipe: Recipe, manifest: Manifest, white_balance: tuple[floa
         manifest: validated manifest of the device.
         white_balance: the fixed multipliers of a checkpoint that was trained for this device; without them they are
             chosen from the manifest.
+        zeros: what bodies are known for, where each short frame stands alone; None where each has its pair.
 
     Raises:
         UsageError: fixed multipliers are asked for and no long frame of the training pairs states any.
@@ -37,8 +46,19 @@ def store_settings(recipe: Recipe, manifest: Manifest, white_balance: tuple[floa
         packing=recipe.packing,
         cfa_kind=recipe.cfa_kind,
         crop=recipe.crop,
-        levels=recipe.levels_policy,
+        levels=recipe.levels_policy if zeros is None else recipe.levels_policy.without_partner(zeros),
     )
+
+
+def leveled(entries: Sequence[Entry], captures: Mapping[str, Capture], settings: StoreSettings) -> list[Entry]:
+    """Return entries with the levels of some settings: the same frames, and nothing is opened again."""
+    made = []
+    for entry in entries:
+        short = captures[entry.pair.short_path]
+        levels = normalization.levels(entry.pair, short, settings.levels)
+        black, white = levels.by_plane(cfa.layout(short.cfa or "", settings.packing))
+        made.append(replace(entry, black=black, white=white, levels=levels.source))
+    return made
 
 
 def device_white_balance(manifest: Manifest) -> tuple[float, float, float]:

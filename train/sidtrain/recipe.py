@@ -15,7 +15,7 @@ from sidcurate.schemas import CfaKind, described
 from sidtrain import amplification
 from sidtrain.amplification import RatioPolicy
 from sidtrain.architectures import BAYER_PLANES, NETWORKS
-from sidtrain.normalization import LevelsPolicy, LevelsSource
+from sidtrain.normalization import LevelsChoice, LevelsPolicy
 
 # A wheel carries the recipes inside the package, a checkout beside it.
 _INSTALLED = Path(__file__).parent / "recipes"
@@ -81,11 +81,12 @@ class Recipe(BaseModel):
         "A-B': uniform, drawn for each patch, and the exposure ratio of the headers where a whole frame is judged.",
         default="cap 300",
     )
-    levels: LevelsSource = described(
-        "Black and white of the input. 'declared': those of the file. 'measured': to the declared black is added the "
-        "zero error of the pair, by CFA position, which the two frames together tell, in training and evaluation "
-        "alike; a pair that does not tell keeps the declared black, and white is always the declared one. 'override': "
-        "`black_override` and `bits_override`.",
+    levels: LevelsChoice = described(
+        "Black and white of the input. 'declared': those of the file. 'measured': in training, to the declared black "
+        "is added the zero error of the pair, by CFA position, which its two frames together tell. Validation, "
+        "evaluation and `enhance` add what is known of a short frame alone: the median of the training pairs of this "
+        "body, at its ISO where there are any. Where neither is known the declared black stays, and white is always "
+        "the declared one. 'override': `black_override` and `bits_override`.",
         default="declared",
     )
     black_override: float | Black | None = described(

@@ -20,6 +20,7 @@ from sidtrain.checkpoint import Sidecar
 from sidtrain.execution import Execution
 from sidtrain.history import METRICS
 from sidtrain.lineage import Ancestor
+from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.step import Step
 
@@ -59,7 +60,7 @@ class Position:
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same over a training."""
+    """What stays the same over a training; see `scenes.Scenes` for the zeros."""
 
     directory: Path
     manifest: Manifest
@@ -67,6 +68,7 @@ class Run:
     chosen: Chosen
     initial: InitialWeights
     execution: Execution
+    zeros: tuple[Zero, ...] = ()
 
     @property
     def identity(self) -> dict[str, str]:
@@ -232,6 +234,7 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     return Sidecar(
         **checkpoint.input_of(recipe),
         white_balance=policies.store_settings(recipe, run.manifest).white_balance,
+        zeros=run.zeros,
         recipe=recipe,
         device=run.manifest.device,
         manifest_sums=dict(run.manifest.sums),

@@ -10,6 +10,7 @@ from sidcurate.errors import UsageError
 from sidcurate.schemas import Paths, Split, described
 from sidtrain.intervals import Estimate, estimate, paired_difference, verdict
 from sidtrain.metrics import SsimVariant
+from sidtrain.normalization import LevelsSource
 
 Metric = Literal["psnr_db", "ssim"]
 Origin = Literal["from scratch", "fine-tuned", "zero-shot", "imported"]
@@ -75,12 +76,20 @@ class NetworkUsed(_Frozen):
     manifest_sums: dict[str, str] | None = described("SHA-256 of each table of the manifest that it was trained on.")
     step: int | None = described("Steps of its training.")
     initial_weights: str | None = described("'scratch', or what its training started from.")
+    levels: Annotated[
+        dict[LevelsSource, int],
+        Field(
+            description="Frames judged, by where the black of the input came from: 'declared' by the file, 'device': "
+            "that plus the median zero error of the network's training pairs, 'override' of the recipe. Never from "
+            "the pair itself: nobody who has one short raw has that."
+        ),
+    ]
 
 
 class Evaluation(_Frozen):
     """What networks are worth on the scenes of a device that none of them has seen."""
 
-    schema_version: Literal[2] = described("Version of this record.", default=2)
+    schema_version: Literal[3] = described("Version of this record.", default=3)
     protocol: str = described("Name of the protocol.")
     definition: str = described("The protocol in words: space, frames, correction, metrics.")
     ssim_variant: SsimVariant = described("Window of the SSIM.")

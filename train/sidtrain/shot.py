@@ -1,6 +1,6 @@
 """One raw without a partner: its planes and levels, which way up it is, and how dark. No torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,9 +12,11 @@ from scipy.optimize import brentq
 from sidcurate import cfa, metadata, raw
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
+from sidcurate.metadata import Metadata
 from sidcurate.raw import RawFrame
 from sidcurate.schemas import CfaKind
 from sidtrain import normalization
+from sidtrain.normalization import LevelsSource, Zero
 from sidtrain.recipe import Recipe
 
 # Middle gray of an exposure whose highlights just reach saturation, by ISO 12232: 18 % over the square root of 2.
@@ -30,12 +32,14 @@ class Shot:
         planes: mosaic in DN, cropped to the phase of the planes.
         black: black level by plane, in DN.
         white: white level by plane, in DN.
+        levels: where black and white come from.
         orientation: Exif's, 1 to 8; 1 where the header says nothing.
     """
 
     planes: UInt16[np.ndarray, "c h w"]
     black: Float32[np.ndarray, "c"]
     white: Float32[np.ndarray, "c"]
+    levels: LevelsSource
     orientation: int
 
 
@@ -47,12 +51,13 @@ class Metered:
     mean: float
 
 
-def read(path: Path, recipe: Recipe) -> Shot:
+def read(path: Path, recipe: Recipe, zeros: Sequence[Zero] = ()) -> Shot:
     """Return a raw, decoded in a worker that may crash.
 
     Args:
         path: the raw.
-        recipe: its network, packing and levels; where it has them measured from pairs, those declared by the file.
+        recipe: its network, packing and levels.
+        zeros: what bodies are known for, where the recipe has levels measured from pairs.
 
     Raises:
         UnreadableRawError: no reader gets its pixels.
@@ -62,16 +67,13 @@ def read(path: Path, recipe: Recipe) -> Shot:
         ((_, outcome),) = map_isolated(_decode, [path], workers)
     if isinstance(outcome, Failure):
         raise UnreadableRawError(f"{path}: {outcome.reason}; copy it again from the card, or convert it to DNG")
-    frame, orientation = outcome
+    frame, header = outcome
     letters, mosaic = _mosaic(path, frame, recipe.cfa_kind)
     layout = cfa.layout(letters, recipe.packing)
-    levels = normalization.alone(str(path), frame.sensor, recipe.levels_policy)
-    return Shot(
-        planes=layout.pack(mosaic),
-        black=np.asarray(layout.by_plane(levels.black), np.float32),
-        white=np.asarray(layout.by_plane(levels.white), np.float32),
-        orientation=orientation,
-    )
+    policy = recipe.levels_policy.without_partner(zeros)
+    levels = normalization.alone(str(path), frame.sensor, policy, header.camera_model, header.iso)
+    black, white = levels.by_plane(layout)
+    return Shot(layout.pack(mosaic), black, white, levels.source, header.orientation or 1)
 
 
 def metered(shot: Shot, ratio: float | None, span: tuple[float, float] = RATIOS) -> Metered:
@@ -99,11 +101,10 @@ def _crossing(rising: Callable[[float], float], least: float, most: float) -> fl
     return float(f"{brentq(rising, least, most):.3g}")
 
 
-def _decode(path: Path) -> tuple[RawFrame, int]:
-    """Return the frame and its orientation; runs in a worker."""
+def _decode(path: Path) -> tuple[RawFrame, Metadata]:
+    """Return the frame and what its header says; runs in a worker."""
     frame = raw.read(path)
-    header = metadata.with_second_opinion(metadata.read_header(path), frame.readings)
-    return frame, header.orientation or 1
+    return frame, metadata.with_second_opinion(metadata.read_header(path), frame.readings)
 
 
 def _mosaic(path: Path, frame: RawFrame, cfa_kind: CfaKind) -> tuple[str, UInt16[np.ndarray, "h w"]]:

@@ -255,14 +255,15 @@ def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings,
     short, long = captures[pair.short_path], captures[pair.long_path]
     levels = normalization.levels(pair, short, settings.levels)
     layout = planes.layout
+    black, white = levels.by_plane(layout)
     height, width = planes.shape
     if settings.crop:
         height, width = map(min, planes.shape, layout.packed(*settings.crop))
     return Entry(
         pair=pair,
         planes=_opened(planes.path)[:, :height, :width],
-        black=np.asarray(layout.by_plane(levels.black), np.float32),
-        white=np.asarray(layout.by_plane(levels.white), np.float32),
+        black=black,
+        white=white,
         target=_opened(target.path)[: layout.side * height, : layout.side * width],
         levels=levels.source,
         name_ratio=_name_ratio(short, long),
