@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import io
 import os
 import re
 import secrets
@@ -95,19 +96,30 @@ def read_bounded(path: Path, most_bytes: int) -> bytes:
         FileNotFoundError: it is not there.
         IntegrityError: it is a link, no file at all, or too large.
     """
+    with open_bounded(path, most_bytes) as stream:
+        return stream.read()
+
+
+def open_bounded(path: Path, most_bytes: int) -> io.BufferedReader:
+    """Return a stream of what `read_bounded` reads.
+
+    Raises:
+        FileNotFoundError: as `read_bounded`.
+        IntegrityError: as `read_bounded`.
+    """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise IntegrityError(f"{path} is a link, which may lead anywhere; put the file itself in its place") from error
-    with os.fdopen(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise IntegrityError(f"{path} is no file; move it away")
-        if status.st_size > most_bytes:
-            raise IntegrityError(f"{path} has {status.st_size} bytes, at most {most_bytes} are read; move it away")
-        return stream.read()
+    status = os.fstat(handle)
+    if stat.S_ISREG(status.st_mode) and status.st_size <= most_bytes:
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    if stat.S_ISREG(status.st_mode):
+        raise IntegrityError(f"{path} has {status.st_size} bytes, at most {most_bytes} are read; move it away")
+    raise IntegrityError(f"{path} is no file; move it away")
 
 
 def _new_part(folder: Path) -> tuple[Path, BinaryIO]:

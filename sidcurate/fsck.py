@@ -1,8 +1,8 @@
 """What is damaged: tables against their record, traces, raws, store entries and weights; everything is only read."""
 
 import json
+import os
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -128,35 +128,21 @@ def _examine_traces(found: Examination, directory: Path, captures: Sequence[Capt
         if capture.sha256 is None or not _HASH.fullmatch(capture.sha256):
             continue
         path = measuring.trace_path(directory, capture.sha256)
-        if path.exists():
-            fault = _archive_fault(path) or (_trace_fault(path, capture) if deep else None)
-            found.add("trace", path, fault, _INGEST_AGAIN)
+        if os.path.lexists(path):
+            found.add("trace", path, _trace_fault(path, capture, deep=deep), _INGEST_AGAIN)
 
 
-def _archive_fault(path: Path) -> str | None:
-    """Return what is wrong with the directory of an archive: it must hold its members as they are, not packed."""
-    if path.is_symlink():
-        return "it is a link, which may lead anywhere"
+def _trace_fault(path: Path, capture: Capture, *, deep: bool) -> str | None:
+    """Return what is wrong with a trace: with its directory, and with `deep` after reading all of it."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        return str(error)
-    packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    too_large = sum(member.file_size for member in members) > path.stat().st_size
-    return "its members are packed or larger than it is" if packed or too_large else None
-
-
-def _trace_fault(path: Path, capture: Capture) -> str | None:
-    """Return what is wrong with a trace after reading all of it: the archive has a checksum of each member."""
-    try:
-        kept = trace.load(path)
-    except Exception as error:  # noqa: BLE001 - numpy and zipfile leak the errors of their parsers
+        if not deep:
+            trace.check(path)
+            return None
+        size = tuple(trace.load(path).size.tolist())
+    except (IntegrityError, OSError) as error:
         return _after(path, error)
-    size = tuple(int(side) for side in np.ravel(kept.size))
-    if size != (capture.height, capture.width):
-        return f"it is of a frame of {size}, the raw has {capture.height, capture.width} (height, width)"
-    return None
+    of_raw = (capture.height, capture.width)
+    return None if size == of_raw else f"it is of a frame of {size}, the raw has {of_raw} (height, width)"
 
 
 def _examine_raws(

@@ -1,9 +1,14 @@
 """What a trace keeps of a mosaic, and how it is stored."""
 
+import os
+import zipfile
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sidcurate.align import trace
 from sidcurate.errors import IntegrityError, UsageError
@@ -121,6 +126,122 @@ def test_a_file_that_is_no_trace_is_named_with_what_to_do(mosaic, tmp_path, harm
         path.write_bytes({"empty": b"", "text": b"no trace", "cut": whole[: len(whole) // 2]}[harm])
     with pytest.raises(IntegrityError, match=r"trace\.npz is not a trace.*ingest again"):
         trace.load(path)
+
+
+ZEROS = np.zeros(4)
+CHANGES = {
+    "another type": {"bins": np.zeros((4, 64, 80), np.float32)},
+    "one dimension more": {"size": np.zeros((1, 2), np.int64)},
+    "other bins": {"bins": np.zeros((4, 64, 81), np.uint16)},
+    "no bins": {"bins": np.zeros((4, 0, 0), np.uint16), "clipped": np.zeros((4, 0, 0), np.uint8)},
+    "fewer bits": {"clipped": np.zeros((4, 64, 9), np.uint8)},
+    "other crops": {"crops": np.zeros((15, 32, 32), np.uint16)},
+    "crops beyond the frame": {"crop_starts": np.full((16, 2), 1 << 40)},
+    "crops before it": {"crop_starts": np.full((16, 2), -1)},
+    "a size of nothing": {"size": np.zeros(2, np.int64)},
+    "no phase": {"cfa": "RGBW"},
+    "a number for a name": {"cfa": 5},
+    "a bin of nothing": {"bin_sites": 0},
+    "a bin of three": {"bin_sites": 3},
+    "no unit": {"bin_dn": float("nan")},
+    "a step of nothing": {"code_step": 0},
+    "a share of ten": {"zero_fraction": 10.0},
+    "black without end": {"black_dn": np.full(4, np.inf)},
+    "one field more": {"more": ZEROS},
+    "objects": {"black_dn": np.array([{}], object)},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_trace_that_no_frame_has_is_refused(mosaic, tmp_path, change):
+    path: Path = tmp_path / "trace.npz"
+    np.savez(path, allow_pickle=True, **{**asdict(measure(mosaic)), **change})
+    with pytest.raises(IntegrityError, match=r"trace\.npz is not a trace of this version \(.*ingest again"):
+        trace.load(path)
+
+
+LOOKS = pytest.mark.parametrize("look", [trace.load, trace.check])
+
+
+@LOOKS
+def test_an_archive_that_unfolds_to_more_than_it_is_is_not_unfolded(tmp_path, look):
+    path: Path = tmp_path / "trace.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bins.npy", bytes(50_000_000))
+    with pytest.raises(IntegrityError, match=r"trace\.npz is not a trace .*its members are packed"):
+        look(path)
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(IntegrityError, match=r"at most \d+ are read"):
+        look(path)
+
+
+@LOOKS
+def test_members_that_share_their_bytes_are_refused(mosaic, tmp_path, look):
+    path: Path = tmp_path / "trace.npz"
+    trace.save(path, measure(mosaic))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.filelist += archive.filelist * 3
+        archive._didModify = True
+    with pytest.raises(IntegrityError, match="its members are larger than it is"):
+        look(path)
+
+
+@LOOKS
+def test_a_link_is_not_followed_and_a_pipe_not_waited_for(mosaic, tmp_path, look):
+    path: Path = tmp_path / "trace.npz"
+    trace.save(tmp_path / "outside.npz", measure(mosaic))
+    path.symlink_to("outside.npz")
+    with pytest.raises(IntegrityError, match="is a link, which may lead anywhere"):
+        look(path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(IntegrityError, match="is no file"):
+        look(path)
+
+
+HEADERS = [
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (%d, 4), }" % (1 << 61),
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (1 << 70,), }",
+    b"{'descr': '<U%d', 'fortran_order': False, 'shape': (), }" % (1 << 29),
+    b"{'descr': '<u2', 'fortran_order': False, 'shape': (-1, 4), }",
+    b"(" * 5000,
+    b"'''",
+    b"  x\n y",
+    b"-" * 9000 + b"1",
+    b"__import__('os').abort()",
+]
+often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@often
+@given(
+    name=st.sampled_from(["cfa", "bins", "size", "x", "../x"]),
+    header=st.one_of(st.sampled_from(HEADERS), st.binary(max_size=100), st.text(max_size=100).map(str.encode)),
+)
+def test_whatever_stands_in_the_header_of_an_array_is_refused_in_words(tmp_path, name, header):
+    path: Path = tmp_path / "trace.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{name}.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    with pytest.raises(IntegrityError, match=r"trace\.npz is not a trace"):
+        trace.load(path)
+
+
+@often
+@given(share=st.floats(0, 1), byte=st.integers(1, 255))
+def test_a_trace_with_a_changed_byte_is_itself_or_refused_in_words(tmp_path, share, byte):
+    path: Path = tmp_path / "trace.npz"
+    kept = measure(np.random.default_rng(1).integers(500, 900, (32, 48), dtype=np.uint16))
+    trace.save(path, kept)
+    content = bytearray(path.read_bytes())
+    content[int(share * (len(content) - 1))] ^= byte
+    path.write_bytes(content)
+    try:
+        again = trace.load(path)
+    except IntegrityError:
+        return
+    for field in fields(kept):
+        np.testing.assert_array_equal(getattr(again, field.name), getattr(kept, field.name))
 
 
 def test_a_mosaic_that_is_not_bayer_or_too_small_is_refused(mosaic):

@@ -6,17 +6,19 @@ full resolution, spread over the frame (for the last part of a pixel, rotation a
 sensors: a trace takes at most 1.7 MB whatever the size of the raw, and 1.1 MB at one megapixel.
 """
 
+import math
+import os
 import zipfile
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, get_type_hints
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16
+from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16, jaxtyped
 
-from sidcurate.cfa import phase_offset
-from sidcurate.durable import whole_file
+from sidcurate.cfa import PHASE_OFFSETS, phase_offset
+from sidcurate.durable import open_bounded, whole_file
 from sidcurate.errors import IntegrityError, UsageError
 
 _MOST_BINS = 1 << 17
@@ -29,6 +31,7 @@ _CLIPPED_FROM = 0.97
 _CLIP_SPIKE = 1e-3
 _SAMPLED_ROW_PAIRS = 8
 _CUT_SHARE = 0.005
+_MOST_FILE_BYTES = 1 << 24  # ten times the largest
 
 
 @dataclass(frozen=True)
@@ -145,17 +148,85 @@ def load(path: Path) -> Trace:
     """Return a trace that `save` wrote.
 
     Raises:
+        FileNotFoundError: it is not there.
         IntegrityError: the file is no trace, or of another version of this program.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            return Trace(**{name: _scalar_or_array(stored[name]) for name in stored.files})
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise IntegrityError(f"{path} is not a trace of this version ({error}); delete it and ingest again") from error
+        with open_bounded(path, _MOST_FILE_BYTES) as stream:
+            _check_members(stream)
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as stored:
+                kept = Trace(**{name: _scalar_or_array(stored[name]) for name in stored.files})
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # numpy and zipfile leak the errors of their parsers, down to tokenize's
+        raise _no_trace(path, error) from error
+    if fault := _fault(kept):
+        raise _no_trace(path, ValueError(fault))
+    return kept
+
+
+def check(path: Path) -> None:
+    """Look at the directory of a trace's archive, and at none of its arrays.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        IntegrityError: the file is none that `save` wrote.
+    """
+    try:
+        with open_bounded(path, _MOST_FILE_BYTES) as stream:
+            _check_members(stream)
+    except (IntegrityError, ValueError, zipfile.BadZipFile) as error:
+        raise _no_trace(path, error) from error
+
+
+def _no_trace(path: Path, error: Exception) -> IntegrityError:
+    words = str(error).removeprefix(f"{path} ") or type(error).__name__
+    return IntegrityError(f"{path} is not a trace of this version ({words}); delete it and ingest again")
+
+
+def _check_members(stream: BinaryIO) -> None:
+    """Refuse an archive that could unfold to more than it is: `save` packs nothing."""
+    size_bytes = os.fstat(stream.fileno()).st_size
+    with zipfile.ZipFile(stream) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise ValueError("its members are packed")
+    if sum(member.file_size for member in members) > size_bytes:
+        raise ValueError("its members are larger than it is")
 
 
 def _scalar_or_array(value: np.ndarray) -> Any:  # noqa: ANN401 - an array, or a number or text that was stored as one
     return value if value.ndim else value.item()
+
+
+def _fault(kept: Trace) -> str | None:
+    """Return what no trace that `measure` makes has."""
+    with jaxtyped("context"):  # Dimensions of one name must agree, as the class declares them.
+        for name, kind in get_type_hints(Trace).items():
+            if not isinstance(getattr(kept, name), kind):
+                return f"its {name} is {_described(getattr(kept, name))}"
+    rows, columns = (int(side) // 2 for side in kept.size)
+    side = kept.bin_sites
+    crop_ends = kept.crop_starts + kept.crops.shape[1]
+    within = {
+        "size": min(kept.size) >= SMALLEST_SIDE_PX,
+        "cfa": kept.cfa in PHASE_OFFSETS,
+        "bin_sites": side >= 2 and side & (side - 1) == 0,
+        "bins": kept.bins.size > 0 and kept.bins.shape[1:] == (rows // max(side, 1), columns // max(side, 1)),
+        "clipped": kept.clipped.shape[2] == -(-kept.bins.shape[2] // 8),
+        "crops": kept.crops.size > 0,
+        "crop_starts": bool((kept.crop_starts >= 0).all() and (crop_ends <= (rows, columns)).all()),
+        "units": 0 < kept.bin_dn < math.inf and 0 < kept.crop_dn < math.inf,
+        "black_dn": not np.isinf(kept.black_dn).any(),
+        "code_step": kept.code_step >= 1,
+        "zero_fraction": 0 <= kept.zero_fraction <= 1,
+    }
+    return next((f"its {name} cannot be" for name, holds in within.items() if not holds), None)
+
+
+def _described(value: Any) -> str:  # noqa: ANN401 - whatever stood in the file
+    return f"{value.dtype} of {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
 
 
 def _bin_sites(cells: int) -> int:
