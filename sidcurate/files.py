@@ -1,13 +1,17 @@
-"""What the disk says of the raws that a manifest names: there or gone, which size, which hash."""
+"""The raws that a manifest names, as the disk has them: there or gone, which size, which hash, and their bytes."""
 
+import hashlib
+import os
+import stat
 from collections.abc import Callable, Mapping
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from sidcurate import source
-from sidcurate.errors import UsageError
+from sidcurate import rawfile, source
+from sidcurate.errors import IntegrityError, UnreadableRawError, UsageError
 from sidcurate.manifests import sha256_of
 from sidcurate.rows import Rows, arrow_schema
 from sidcurate.schemas import Capture, FileState
@@ -27,6 +31,22 @@ class _File(NamedTuple):
     sha256: str | None
 
 
+class _Root:
+    """The folder of the raws; what a link in it leads to outside is no raw of it, and is not looked at."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._leads_out = cache(partial(rawfile.leads_out, path))  # Of folders: a million raws stand in a few.
+
+    def status(self, path: Path) -> os.stat_result | None:
+        """Return the status of a file, None of what lies outside."""
+        status = path.lstat()
+        is_link = stat.S_ISLNK(status.st_mode)
+        if self._leads_out(path.parent) or (is_link and rawfile.leads_out(self.path, path)):
+            return None
+        return path.stat() if is_link else status
+
+
 def states(directory: Path, captures: Rows[Capture], look: Look, progress: Callable[[str, int, int], None]) -> pa.Table:
     """Return what the disk says of each capture that was read, in order, as a table of `FileState`.
 
@@ -40,7 +60,7 @@ def states(directory: Path, captures: Rows[Capture], look: Look, progress: Calla
         UsageError: a file is there and cannot be read.
     """
     last = source.read(directory)
-    root = Path(last.root) if last.root else None
+    root = _Root(Path(last.root)) if last.root else None
     found: list[_File] = []
     # Nobody has seen the raw that a list names.
     for batch in captures.take(~captures.status.equals("listed")).batches(_AT_ONCE):
@@ -57,14 +77,44 @@ def folder(directory: Path) -> str | None:
     return source.read(directory).root
 
 
-def _state(root: Path | None, recorded: _File, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> _File:
+def content(root: Path, capture: Capture) -> bytes:
+    """Return the bytes of a raw, which are those that were ingested.
+
+    Args:
+        root: folder of the raws.
+        capture: the row of the raw.
+
+    Raises:
+        UnreadableRawError: it is gone (SET304), cannot be read, or is no plain file of the folder.
+        IntegrityError: it is another file than the one that was ingested (SET305).
+    """
+    path = root / capture.path
+    try:
+        found = rawfile.read_whole(root, capture.path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UnreadableRawError(f"SET304 {path} is not there; put it back or run `sidcurate ingest` again") from error
+    except OSError as error:
+        raise UnreadableRawError(f"{path} cannot be read ({error.strerror}); make it readable") from error
+    except UnreadableRawError as error:
+        raise UnreadableRawError(f"{path}: {error}") from error
+    if hashlib.sha256(found).hexdigest() != capture.sha256:
+        raise IntegrityError(
+            f"SET305 {path} has changed since it was ingested (its SHA-256 is another one); "
+            "run `sidcurate ingest` again"
+        )
+    return found
+
+
+def _state(root: _Root | None, recorded: _File, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> _File:
     """Return a file as it is now: no size where it is gone, no hash where it was not hashed again."""
     gone = _File(recorded.path, None, None)
     if root is None:
         return gone
-    path = root / recorded.path
+    path = root.path / recorded.path
     try:
-        status = path.stat()
+        status = root.status(path)
+        if status is None:
+            return gone
         same_time = seen.get(recorded.path) == (status.st_size, status.st_mtime_ns)
         # Another size is proof enough of a change; the same size and time are none of its absence, but cost nothing.
         hashed = status.st_size == recorded.size_bytes and (deep or not same_time)

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
-from sidcurate import commits, files, manifests, measuring
+from sidcurate import commits, entries, files, manifests, measuring
 from sidcurate.align import trace
 from sidcurate.errors import IntegrityError, SidcurateError
 from sidcurate.rows import Rows
@@ -75,10 +73,17 @@ def examine_manifest(
     _examine_raws(found, directory, rows, progress, deep=deep)
 
 
-def examine_store(found: Examination, store: Path) -> None:
-    """Look at the entries of a store: whole, and of the type of its own entries. No sum covers their pixels."""
-    for path in sorted(store.glob("*.npy")):
-        found.add("store entry", path, _entry_fault(path), "delete it and train again, which decodes it anew")
+def examine_store(found: Examination, store: Path, progress: Callable[[str, int, int], None], *, deep: bool) -> None:
+    """Look at the entries of a store: names, records, types and sizes, with `deep` also the hash of the pixels."""
+    pixels, halves = entries.found(store)
+    for done, path in enumerate(pixels, start=1):
+        found.add("store entry", path, _entry_fault(path, deep=deep), entries.DELETE)
+        progress("looking at the store", done, len(pixels))
+    if halves:
+        found.left_out.append(
+            f"{len(halves)} files in {store} without their record or their pixels: a build was cut off, or an older "
+            "version wrote them; what is needed is decoded anew by the next training, the rest can be deleted"
+        )
 
 
 def examine_runs(found: Examination, runs: Path) -> None:
@@ -166,7 +171,7 @@ def _examine_raws(
 
 def _raw_fault(capture: Capture, state: FileState) -> str | None:
     if state.size_bytes is None:
-        return "it is not there"
+        return "it is not there, or a link that leads out of the folder"
     if state.size_bytes != capture.size_bytes:
         return f"it has {state.size_bytes} bytes, {capture.size_bytes} were ingested"
     if state.sha256 is not None and state.sha256 != capture.sha256:
@@ -174,14 +179,12 @@ def _raw_fault(capture: Capture, state: FileState) -> str | None:
     return None
 
 
-def _entry_fault(path: Path) -> str | None:
+def _entry_fault(pixels: Path, *, deep: bool) -> str | None:
+    look = entries.check if deep else entries.read
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # noqa: BLE001 - numpy leaks the errors of its parsers, down to tokenize's
-        return str(error) or type(error).__name__
-    rest = path.stat().st_size - array.nbytes - getattr(array, "offset", 0)
-    if array.dtype != np.uint16 or rest:
-        return f"it holds {array.dtype} and {rest} bytes after them, not uint16 and nothing"
+        look(pixels)
+    except (IntegrityError, OSError) as error:
+        return _after(pixels, error).removeprefix(f"{pixels.parent}/")
     return None
 
 

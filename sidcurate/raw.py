@@ -113,12 +113,29 @@ def render(
         UnreadableRawError: the file cannot be decoded, is an X-Trans frame under 512 px a side, or its rendering is not
             aligned with its mosaic.
     """
-    with _decoded(_content(path), path.name) as raw:
+    content = _content(path)
+    return rendered(content, path.name, mosaic, adjust_maximum_thr=adjust_maximum_thr, white_balance=white_balance)
+
+
+def rendered(
+    content: bytes,
+    name: str,
+    mosaic: UInt16[np.ndarray, "h w"] | None = None,
+    *,
+    adjust_maximum_thr: float,
+    white_balance: Sequence[float] | None = None,
+) -> Rendering:
+    """Return what `render` does of the bytes of a file.
+
+    Raises:
+        UnreadableRawError: as `render`.
+    """
+    with _decoded(content, name) as raw:
         visible = raw.raw_image_visible
         if mosaic is not None:
-            _require_shape(path, "the mosaic to render", mosaic.shape, visible.shape)
+            _require_shape(name, "the mosaic to render", mosaic.shape, visible.shape)
             visible[...] = mosaic
-        _require_renderable(path, raw)
+        _require_renderable(name, raw)
         used = tuple(white_balance) if white_balance else camera_white_balance(raw)
         adjusted = _maximum_is_adjusted(raw, adjust_maximum_thr)
         red, green, blue = white_balance or (0.0, 0.0, 0.0)
@@ -131,16 +148,16 @@ def render(
             user_flip=0,  # Otherwise LibRaw turns the picture by the orientation tag, but never the mosaic.
             half_size=False,
         )
-        _require_shape(path, "LibRaw's rendering", image.shape[:2], visible.shape[:2])
+        _require_shape(name, "LibRaw's rendering", image.shape[:2], visible.shape[:2])
         return Rendering(image, used, adjusted)
 
 
-def _require_renderable(path: Path, raw: rawpy.RawPy) -> None:
+def _require_renderable(name: str, raw: rawpy.RawPy) -> None:
     height, width = raw.raw_image_visible.shape[:2]
     is_xtrans = raw.raw_pattern is not None and raw.raw_pattern.shape == (6, 6)
     if is_xtrans and min(height, width) < LEAST_XTRANS_PX:
         raise UnreadableRawError(
-            f"{path.name}: LibRaw renders X-Trans from {LEAST_XTRANS_PX} px a side on, this frame has "
+            f"{name}: LibRaw renders X-Trans from {LEAST_XTRANS_PX} px a side on, this frame has "
             f"{width}x{height}; leave it out"
         )
 
@@ -212,10 +229,10 @@ def _reason(content: bytes, error: Exception) -> str:
     return f"{early}LibRaw says {words!r}; copy it again from the card, or convert it to DNG"
 
 
-def _require_shape(path: Path, what: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
+def _require_shape(name: str, what: str, shape: tuple[int, ...], expected: tuple[int, ...]) -> None:
     if tuple(shape) != tuple(expected):
         raise UnreadableRawError(
-            f"{path.name}: {what} is {shape[1]}x{shape[0]}, the visible mosaic {expected[1]}x{expected[0]}; "
+            f"{name}: {what} is {shape[1]}x{shape[0]}, the visible mosaic {expected[1]}x{expected[0]}; "
             "such a raw cannot be aligned, leave it out"
         )
 

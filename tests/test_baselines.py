@@ -10,7 +10,8 @@ import small_session
 
 from sidcurate import raw, source
 from sidcurate.cfa import layout
-from sidcurate.manifests import Manifest
+from sidcurate.errors import IntegrityError
+from sidcurate.manifests import Manifest, sha256_of
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import baselines, store
 from sidtrain.baselines import SIGMAS_PX, Raws
@@ -32,16 +33,18 @@ def entries_of(manifest: Manifest, folder: Path) -> list[Entry]:
     return store.build(manifest.pairs, raws.captures, raws.root, folder / "store", StoreSettings(0.0), jobs=1)
 
 
-def overwrite(manifest: Manifest, path: str, mosaic: np.ndarray) -> None:
-    """Put other pixels into a raw of a session, its levels and phase kept."""
-    capture = next(capture for capture in manifest.captures if capture.path == path)
+def overwritten(raws: Raws, path: str, mosaic: np.ndarray) -> Raws:
+    """Put other pixels into a raw of a session, its levels and phase kept, and say that this is what was ingested."""
+    capture = raws.captures[path]
     tags = DngTags(
         cfa=capture.cfa,
         black_level=capture.black_level,
         white_level=small_session.WHITE,
         exposure_time_s=Fraction(1),
     )
-    write_dng(raws_of(manifest).root / path, mosaic.astype(np.uint16), tags)
+    write_dng(raws.root / path, mosaic.astype(np.uint16), tags)
+    changed = capture.model_copy(update={"sha256": sha256_of(raws.root / path)})
+    return replace(raws, captures={**raws.captures, path: changed})
 
 
 DECLARED = Levels((64.0, 65.5, 66.0, 67.0), (1023.0,) * 4, "declared")
@@ -60,11 +63,19 @@ def test_a_noiseless_short_amplified_is_its_target(tmp_path: Path, cfa: str):
     (pair,), raws = manifest.pairs, raws_of(manifest)
     black = np.tile(np.reshape(raws.captures[pair.short_path].black_level, (2, 2)), (25, 33))
     signal = np.random.default_rng(0).integers(0, 9, black.shape)
-    overwrite(manifest, pair.short_path, black + signal)
-    overwrite(manifest, pair.long_path, black + 100 * signal)
+    raws = overwritten(raws, pair.short_path, black + signal)
+    raws = overwritten(raws, pair.long_path, black + 100 * signal)
     target = raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0).image
     picture = baselines.amplified(pair, raws, ratio=100)
     assert np.array_equal(picture * 65535, layout(cfa).crop(target).astype(np.float32))
+
+
+def test_a_raw_that_changed_since_ingest_is_no_trivial_picture(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ["train"])
+    (pair,), raws = manifest.pairs, raws_of(manifest)
+    overwritten(raws, pair.short_path, np.full((50, 66), 500))
+    with pytest.raises(IntegrityError, match=r"SET305.*sidcurate ingest"):
+        baselines.amplified(pair, raws, ratio=100)
 
 
 def test_the_white_balance_is_the_target_s(tmp_path: Path):
@@ -104,14 +115,14 @@ def test_the_blur_is_the_one_with_the_best_mean_psnr_on_the_training_frames(tmp_
 
 def test_a_noiseless_short_asks_for_no_blur(tmp_path: Path):
     manifest = small_session.write_session(tmp_path, ["train"])
-    (pair,) = manifest.pairs
+    (pair,), raws = manifest.pairs, raws_of(manifest)
     black = np.tile(np.reshape(manifest.captures[1].black_level, (2, 2)), (25, 33))
     signal = np.random.default_rng(0).integers(0, 9, black.shape)
     (entry,) = entries_of(manifest, tmp_path)
-    overwrite(manifest, pair.short_path, black + signal)
-    overwrite(manifest, pair.long_path, black + 100 * signal)
-    target = layout("BGGR").crop(raw.render(raws_of(manifest).root / pair.long_path, adjust_maximum_thr=0.0).image)
-    learned = baselines.learn([replace(entry, target=target)], raws_of(manifest))
+    raws = overwritten(raws, pair.short_path, black + signal)
+    raws = overwritten(raws, pair.long_path, black + 100 * signal)
+    target = layout("BGGR").crop(raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0).image)
+    learned = baselines.learn([replace(entry, target=target)], raws)
     assert learned.sigma_px == SIGMAS_PX[0]
 
 

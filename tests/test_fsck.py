@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import manifests, source
+from sidcurate import entries, manifests, source
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.ingest import ingest
 from tests.torture import steps
+
+MADE_FROM = {"raw": "a" * 64}
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +37,17 @@ def folder(ingested, tmp_path) -> Path:
             copy.write_bytes(path.read_bytes())
     directory = tmp_path / "m" / "cam"
     source.write(directory, source.Source(root=str(tmp_path / "raws")))
-    (tmp_path / "stores").mkdir()
-    np.save(tmp_path / "stores" / "0.planes.npy", np.ones((4, 8, 8), np.uint16))
+    entries.write(entry(tmp_path), np.ones((4, 8, 8), np.uint16), MADE_FROM, None)
     run = tmp_path / "runs" / "cam" / "device"
     run.mkdir(parents=True)
     (run / "model.safetensors").write_bytes(b"weights")
     sidecar = {"sha256": manifests.sha256_of(run / "model.safetensors")}
     (run / "model.json").write_text(json.dumps(sidecar))
     return tmp_path
+
+
+def entry(folder: Path) -> Path:
+    return folder / "stores" / f"{entries.key(MADE_FROM)}.planes.npy"
 
 
 def fsck(folder: Path, *arguments: str) -> Result:
@@ -115,8 +120,22 @@ def test_a_raw_that_is_gone_or_cut_is_found_without_a_hash_and_a_flipped_one_wit
     source.write(folder / "m" / "cam", source.Source(root=str(folder / "raws"), seen=seen))
     found = faults(folder)
     assert [name for name, _ in found] == [cut.name, gone.name]
-    assert found[1][1] == "it is not there"
+    assert found[1][1] == "it is not there, or a link that leads out of the folder"
     assert (flipped.name, "its SHA-256 is not the one that was ingested") in faults(folder, "--deep")
+
+
+def test_a_raw_that_a_link_took_the_place_of_is_not_looked_for_outside(folder) -> None:
+    first, *_ = sorted((folder / "raws").iterdir())
+    first.rename(folder / "outside.dng")
+    first.symlink_to(folder / "outside.dng")
+    assert [name for name, _ in faults(folder, "--deep")] == [first.name]
+    first.unlink()
+    (folder / "outside.dng").rename(folder / "raws" / "inside.dng")
+    first.symlink_to("inside.dng")
+    assert faults(folder, "--deep") == []
+    (folder / "raws").rename(folder / "real")
+    (folder / "raws").symlink_to("real")
+    assert faults(folder, "--deep") == []
 
 
 def test_a_folder_of_raws_that_is_gone_is_one_fault(folder) -> None:
@@ -142,22 +161,31 @@ def test_a_damaged_trace_is_found(folder) -> None:
     assert "checksum" in found[flipped.name] or "CRC" in found[flipped.name]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"", b"\x93NUMPY", np.lib.format.magic(1, 0) + b"\x10\x00" + b"{" * 16],
-    ids=["nothing", "the magic alone", "no header"],
-)
-def test_a_broken_store_entry_is_found(folder, content: bytes) -> None:
-    (folder / "stores" / "0.planes.npy").write_bytes(content)
-    assert [name for name, _ in faults(folder)] == ["0.planes.npy"]
+def test_one_flipped_bit_in_the_pixels_of_the_store_is_found_by_their_sum(folder) -> None:
+    flip(entry(folder))
+    assert faults(folder) == []
+    fault = "is damaged (its SHA-256 is not the one in its record)"
+    assert faults(folder, "--deep") == [(entry(folder).name, fault)]
+    assert "delete it, and the next training decodes it anew" in fsck(folder, "--deep").stdout
 
 
-def test_a_store_entry_that_is_cut_or_of_another_type_is_found(folder) -> None:
-    entry = folder / "stores" / "0.planes.npy"
-    entry.write_bytes(entry.read_bytes()[:-2])
-    np.save(folder / "stores" / "1.planes.npy", np.ones(4))
-    np.save(folder / "stores" / "2.planes.npy", np.array([{}], object), allow_pickle=True)
-    assert [name for name, _ in faults(folder)] == ["0.planes.npy", "1.planes.npy", "2.planes.npy"]
+def test_a_cut_entry_and_a_damaged_record_are_found_without_reading_the_pixels(folder) -> None:
+    whole = entry(folder).read_bytes()
+    for content in (whole[:-2], whole[:40], b""):
+        entry(folder).write_bytes(content)
+        assert [name for name, _ in faults(folder)] == [entry(folder).name]
+    entry(folder).write_bytes(whole)
+    flip(entries.record_path(entry(folder)))
+    ((name, fault),) = faults(folder)
+    assert name == entry(folder).name
+    assert fault.startswith(f"{entries.record_path(entry(folder)).name} is damaged (")
+
+
+def test_half_an_entry_is_no_damage_and_other_files_are_none_of_ours(folder) -> None:
+    entries.record_path(entry(folder)).unlink()
+    (folder / "stores" / "notes.npy").write_bytes(b"")
+    assert faults(folder, "--deep") == []
+    assert "not looked at: 1 files in " in fsck(folder).stderr
 
 
 def test_weights_are_held_to_their_side_car(folder) -> None:

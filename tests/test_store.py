@@ -95,7 +95,7 @@ def test_a_changed_setting_renders_targets_anew_and_keeps_the_planes(tmp_path: P
 def test_shorts_that_share_a_long_frame_share_its_target(tmp_path: Path) -> None:
     build(small_session.write_session(tmp_path, ["train"], shorts=3), tmp_path)
     kinds = sorted(name.split(".", 1)[1] for name in decoded(tmp_path))
-    assert kinds == ["planes.npy"] * 3 + ["target.json", "target.npy"]
+    assert kinds == ["planes.json"] * 3 + ["planes.npy"] * 3 + ["target.json", "target.npy"]
 
 
 def test_a_raw_that_changed_since_ingest_is_refused(tmp_path: Path) -> None:
@@ -247,22 +247,24 @@ def test_the_record_says_whether_the_maximum_was_adjusted(tmp_path: Path) -> Non
     assert not any(entry.rendering.maximum_adjusted for entry in without if entry.rendering)
 
 
-def test_a_target_without_its_record_is_rendered_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("half", ["*.target.json", "*.target.npy", "*.planes.json", "*.planes.npy"])
+def test_half_an_entry_is_made_again(tmp_path: Path, half: str) -> None:
     manifest = small_session.write_session(tmp_path, ["train"])
     build(manifest, tmp_path)
-    record = next((tmp_path / "store").glob("*.target.json"))
-    record.unlink()
+    path = next((tmp_path / "store").glob(half))
+    before = path.read_bytes()
+    path.unlink()
     (entry,) = build(manifest, tmp_path)
     assert entry.rendering
-    assert record.exists()
+    assert path.read_bytes() == before
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_the_raws_is_not_followed(tmp_path: Path) -> None:
     manifest = small_session.write_session(tmp_path, ["train"])
-    build(manifest, tmp_path)
-    record = next((tmp_path / "store").glob("*.target.json"))
-    record.write_bytes(record.read_bytes()[:-5])
-    with pytest.raises(IntegrityError, match=f"{record.name}.*delete it"):
+    path = tmp_path / "raws" / manifest.pairs[0].short_path
+    path.rename(tmp_path / "elsewhere.dng")
+    path.symlink_to(tmp_path / "elsewhere.dng")
+    with pytest.raises(UnreadableRawError, match=f"{path.name}: the path is a link that leads out of the folder"):
         build(manifest, tmp_path)
 
 
@@ -347,11 +349,11 @@ def test_a_build_that_was_killed_goes_on_with_what_is_whole(tmp_path: Path) -> N
     script.write_text(KILLED)
     process = subprocess.Popen([sys.executable, script, tmp_path], start_new_session=True)
     folder = tmp_path / "store"
-    while process.poll() is None and len(list(folder.glob("*.target.npy"))) < 2:
+    while process.poll() is None and len(list(folder.glob("*.target.json"))) < 2:
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
-    left = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.npy")}
+    left = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.json")}
     reports: list[tuple[int, int]] = []
     entries = build(manifest, tmp_path, progress=lambda done, total: reports.append((done, total)))
     assert 2 <= len(left) < 12

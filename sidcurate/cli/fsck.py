@@ -28,7 +28,7 @@ COLUMNS = ("kind", "path", "fault", "cure")
     show_default=True,
     help="Folder of the runs with their checkpoints.",
 )
-@click.option("--deep", is_flag=True, help="Hash every raw and read every trace, not only those that look changed.")
+@click.option("--deep", is_flag=True, help="Hash every raw and store entry, and read every trace.")
 @format_option
 @click.pass_context
 def command(
@@ -40,10 +40,10 @@ def command(
     deep: bool,
     output_format: str,
 ) -> None:
-    """Check tables against SHA256SUMS, raws and traces against the tables, weights against their side-cars.
+    """Check tables against SHA256SUMS, raws and traces against the tables, store and weights against their records.
 
-    Everything is read, nothing is changed. Of decoded frames only type and size can be checked: no sum covers their
-    pixels. Exits 5 where something is damaged.
+    Nothing is changed. Without --deep, raws that look unchanged and the pixels of traces and of the store are not read.
+    Exits 5 where something is damaged.
     """
     from sidcurate import fsck
 
@@ -51,7 +51,7 @@ def command(
     with progress() as report:
         for directory in _directories(manifests_root, devices):
             fsck.examine_manifest(found, directory, report, deep=deep)
-    fsck.examine_store(found, store_dir)
+        fsck.examine_store(found, store_dir, report, deep=deep)
     fsck.examine_runs(found, runs)
     _PRINTERS[output_format](found)
     for left_out in found.left_out:

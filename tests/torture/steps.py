@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate import commits, durable, ingest, manifests, source, validation  # noqa: F401 - loaded before a process is forked
+from sidcurate import commits, durable, entries, ingest, manifests, source, validation  # noqa: F401 - loaded before a process is forked
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.schemas import Capture, Pair
@@ -57,7 +57,7 @@ def quick(work: Path) -> list[Step]:
 
     def keep_entry(folder: Path) -> None:
         durable.sweep(folder)
-        store._write(folder / "0.npy", kept.bins)
+        entries.write(folder / f"{entries.key({})}.planes.npy", kept.bins, {}, None)
 
     def point(folder: Path) -> None:
         durable.sweep(folder)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 from scipy.ndimage import gaussian_filter
 
-from sidcurate import cfa, raw
+from sidcurate import cfa, files, raw
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Capture, Pair
 from sidtrain import normalization
@@ -84,15 +84,16 @@ def amplified(pair: Pair, raws: Raws, ratio: float) -> Float32[np.ndarray, "h w 
     the short as it was shot.
     """
     short, long = raws.captures[pair.short_path], raws.captures[pair.long_path]
-    path = raws.root / short.path
-    mosaic = raw.read(path).mosaic
+    content, name = files.content(raws.root, short), Path(short.path).name
+    mosaic = raw.decode(content, name).mosaic
     if mosaic is None or short.cfa is None:
         raise UsageError(f"{short.path}: no mosaic to amplify; run `sidcurate validate` and leave it out")
     settings = raws.settings
     declared = normalization.levels(pair, short, DECLARED)
     bright = amplified_mosaic(mosaic, declared, ratio, normalization.levels(pair, short, settings.levels))
-    image = raw.render(
-        path,
+    image = raw.rendered(
+        content,
+        name,
         bright,
         adjust_maximum_thr=settings.adjust_maximum_thr,
         white_balance=settings.white_balance or long.white_balance,

@@ -1,32 +1,31 @@
 """The store: raws decoded once, on disk, for training and evaluation. No torch.
 
-A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering, both as memory-mapped `.npy`
-files. A file's name is a hash of the raw's content and of the settings that made it: a changed raw or setting makes a
-new file and leaves the others alone. Beside each rendering a record says what it depended on. Each file appears whole,
-the record before its pixels: a build that was killed goes on with what it left.
+A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering, both as memory-mapped entries
+(see `sidcurate.entries`). A name is a hash of the raw's content and of the settings that made it: a changed raw or
+setting makes a new entry and leaves the others alone. A build that was killed goes on with what it left.
 """
 
-import hashlib
-import json
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, UInt16
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidcurate import cfa, manifests, raw
+from sidcurate import cfa, entries, files, raw
 from sidcurate.cfa import Layout, Packing
-from sidcurate.durable import sweep, whole_file, write_whole
-from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
+from sidcurate.durable import sweep
+from sidcurate.entries import RenderingRecord
+from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
-from sidcurate.schemas import Capture, CfaKind, Floats, Pair, described
+from sidcurate.schemas import Capture, CfaKind, Pair
 from sidtrain import normalization
 from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource
 
-_FORMAT = 2  # raise it when the same raw and settings give other bytes
+_FORMAT = 3  # raise it when the same raw and settings give other bytes
 _AROUND_BYTES = 4096  # header of the array and the record beside it, at most
 
 
@@ -49,15 +48,6 @@ class StoreSettings:
     cfa_kind: CfaKind = "bayer"
     crop: tuple[int, int] | None = None
     levels: LevelsPolicy = DECLARED
-
-
-class RenderingRecord(BaseModel):
-    """What is kept beside the rendering of a long frame."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    white_balance: Floats | None = described("Multipliers for R, G, B with G = 1; null: LibRaw chose its own.")
-    maximum_adjusted: bool = described("Whether LibRaw took the maximum of the picture itself for white.")
 
 
 @dataclass(frozen=True)
@@ -102,27 +92,29 @@ class _Rendering:
 class _Job:
     """One frame to decode, small enough to send to a worker."""
 
-    raw: Path
-    sha256: str
+    root: Path
+    capture: Capture
     layout: Layout
-    shape: tuple[int, int]  # packed
+    packed: tuple[int, int]
     rendering: _Rendering | None  # None: keep the packed planes
+    made_from: Mapping[str, Any]
     path: Path
 
     @property
-    def record(self) -> Path:
-        """File beside a target."""
-        return self.path.with_suffix(".json")
+    def done(self) -> bool:
+        return entries.is_complete(self.path)
 
     @property
-    def done(self) -> bool:
-        return self.path.exists() and (self.rendering is None or self.record.exists())
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of the array: a plane after the other, or three colors at each site."""
+        height, width = self.packed
+        side = self.layout.side
+        return (side * height, side * width, 3) if self.rendering else (self.layout.planes, height, width)
 
     @property
     def size_bytes(self) -> int:
-        """Bytes on the disk: 16 bit for each plane, or for three colors at each site, and what is around them."""
-        values = 3 * self.layout.side**2 if self.rendering else self.layout.planes
-        return 2 * self.shape[0] * self.shape[1] * values + _AROUND_BYTES
+        """Bytes on the disk: 16 bit for each value, and what is around them."""
+        return 2 * math.prod(self.shape) + _AROUND_BYTES
 
 
 def build(
@@ -160,7 +152,9 @@ def build(
     with crew(jobs) as workers:
         for done, (job, outcome) in enumerate(map_isolated(_decode, missing.values(), workers), start=1):
             if isinstance(outcome, Failure):
-                raise UnreadableRawError(f"{job.raw}: {outcome.reason}; ingest the folder again to leave this pair out")
+                raise UnreadableRawError(
+                    f"{job.root / job.capture.path}: {outcome.reason}; ingest the folder again to leave this pair out"
+                )
             progress(done, len(missing))
     return [_entry(pair, captures, settings, *both) for pair, both in zip(pairs, frames, strict=True)]
 
@@ -179,10 +173,10 @@ def _frames(
     rendering = _Rendering(settings.adjust_maximum_thr, settings.white_balance)
     short = _job(captures[pair.short_path], raw_root, store, settings, None)
     long = _job(captures[pair.long_path], raw_root, store, settings, rendering)
-    if (short.shape, short.layout) != (long.shape, long.layout):
+    if (short.packed, short.layout) != (long.packed, long.layout):
         raise UsageError(
-            f"{pair.pair_id}: the short frame is {captures[pair.short_path].cfa} of {short.shape} packed px, the long "
-            f"one {captures[pair.long_path].cfa} of {long.shape}; PAIR206 must not be ignored for training"
+            f"{pair.pair_id}: the short frame is {captures[pair.short_path].cfa} of {short.packed} packed px, the long "
+            f"one {captures[pair.long_path].cfa} of {long.packed}; PAIR206 must not be ignored for training"
         )
     return short, long
 
@@ -193,14 +187,15 @@ def _job(capture: Capture, raw_root: Path, store: Path, settings: StoreSettings,
     layout = cfa.layout(capture.cfa, settings.packing)
     how = asdict(rendering) if rendering else None
     what = {"raw": capture.sha256, "cfa": capture.cfa, "packing": settings.packing, "rendering": how}
-    key = hashlib.sha256(json.dumps({"format": _FORMAT, **what}, sort_keys=True).encode()).hexdigest()
+    made_from = {"format": _FORMAT, **what}
     return _Job(
-        raw=raw_root / capture.path,
-        sha256=capture.sha256,
+        root=raw_root,
+        capture=capture,
         layout=layout,
-        shape=layout.packed(capture.height or 0, capture.width or 0),
+        packed=layout.packed(capture.height or 0, capture.width or 0),
         rendering=rendering,
-        path=store / f"{key}.{'target' if rendering else 'planes'}.npy",
+        made_from=made_from,
+        path=store / f"{entries.key(made_from)}.{'target' if rendering else 'planes'}.npy",
     )
 
 
@@ -226,29 +221,17 @@ def _require_space(store: Path, needed: int) -> None:
 
 
 def _decode(job: _Job) -> None:
-    """Decode one frame into its file; runs in a worker."""
-    if not job.raw.is_file():
-        raise UnreadableRawError(f"SET304 {job.raw} is not there; put it back or run `sidcurate ingest` again")
-    if manifests.sha256_of(job.raw) != job.sha256:
-        raise IntegrityError(
-            f"SET305 {job.raw} has changed since it was ingested (its SHA-256 is another one); "
-            "run `sidcurate ingest` again"
-        )
+    """Decode one frame into its entry; runs in a worker."""
+    content, name = files.content(job.root, job.capture), Path(job.capture.path).name
     if job.rendering:
-        rendering = raw.render(job.raw, **asdict(job.rendering))
+        rendering = raw.rendered(content, name, **asdict(job.rendering))
         record = RenderingRecord(white_balance=rendering.white_balance, maximum_adjusted=rendering.maximum_adjusted)
-        write_whole(job.record, record.model_dump_json().encode())
-        _write(job.path, np.ascontiguousarray(job.layout.crop(rendering.image)))
+        entries.write(job.path, job.layout.crop(rendering.image), job.made_from, record)
         return
-    mosaic = raw.read(job.raw).mosaic
+    mosaic = raw.decode(content, name).mosaic
     if mosaic is None:
-        raise UnreadableRawError(f"{job.raw} has several values a pixel now; run `sidcurate ingest` again")
-    _write(job.path, job.layout.pack(mosaic))
-
-
-def _write(path: Path, array: UInt16[np.ndarray, "..."]) -> None:
-    with whole_file(path) as stream:
-        np.save(stream, array)
+        raise UnreadableRawError(f"{job.capture.path} has several values a pixel now; run `sidcurate ingest` again")
+    entries.write(job.path, job.layout.pack(mosaic), job.made_from, None)
 
 
 def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings, planes: _Job, target: _Job) -> Entry:
@@ -256,18 +239,20 @@ def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings,
     levels = normalization.levels(pair, short, settings.levels)
     layout = planes.layout
     black, white = levels.by_plane(layout)
-    height, width = planes.shape
+    height, width = planes.packed
     if settings.crop:
-        height, width = map(min, planes.shape, layout.packed(*settings.crop))
+        height, width = map(min, planes.packed, layout.packed(*settings.crop))
+    packed, _ = entries.read(planes.path, planes.shape)
+    rendered, record = entries.read(target.path, target.shape)
     return Entry(
         pair=pair,
-        planes=_opened(planes.path)[:, :height, :width],
+        planes=packed[:, :height, :width],
         black=black,
         white=white,
-        target=_opened(target.path)[: layout.side * height, : layout.side * width],
+        target=rendered[: layout.side * height, : layout.side * width],
         levels=levels.source,
         name_ratio=_name_ratio(short, long),
-        rendering=_record(target.record),
+        rendering=record.rendering,
     )
 
 
@@ -275,22 +260,3 @@ def _name_ratio(short: Capture, long: Capture) -> float | None:
     if short.name_exposure_time_s is None or long.name_exposure_time_s is None:
         return None
     return long.name_exposure_time_s / short.name_exposure_time_s
-
-
-def _opened(path: Path) -> UInt16[np.ndarray, "..."]:
-    try:
-        array: UInt16[np.ndarray, ...] = np.load(path, mmap_mode="r")
-    except (ValueError, EOFError) as error:
-        raise _damaged(path, error) from error
-    return array
-
-
-def _record(path: Path) -> RenderingRecord:
-    try:
-        return RenderingRecord.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise _damaged(path, error.errors()[0]["msg"]) from error
-
-
-def _damaged(path: Path, error: Exception | str) -> IntegrityError:
-    return IntegrityError(f"{path} is damaged ({error}); delete it and run again")
