@@ -59,6 +59,7 @@ def read(path: Path) -> RawFrame:
 
     Raises:
         UnreadableRawError: the file cannot be decoded; the message holds LibRaw's own reason.
+        MemoryError: this process may not have as much memory as that takes.
     """
     return decode(_content(path), path.name)
 
@@ -198,6 +199,8 @@ def _decoded(content: bytes, name: str) -> Iterator[rawpy.RawPy]:
             _require_plausible_size(raw.sizes, len(content), name)
             raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
             yield raw
+    except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawMemPoolOverflowError) as error:
+        raise MemoryError(f"{name} cannot be decoded: LibRaw got no more memory") from error  # No fault of the file.
     except (rawpy.LibRawError, rawpy.NotSupportedError) as error:
         raise UnreadableRawError(f"{name} cannot be decoded: {_reason(content, error)}") from error
     except NotImplementedError as error:  # rawpy's word for a pattern that it does not know.

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidcurate import journal, manifests
+from sidcurate import journal, manifests, reading
 from sidcurate.errors import UsageError
 from sidcurate.ingest import ingest
 from sidcurate.scan import RawFile
+from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.factories import capture
 
@@ -149,6 +150,31 @@ def test_a_folder_that_goes_away_in_the_middle_costs_no_manifest(raws: Path, tmp
     again = ingest(raws, directory, jobs=1)
     assert again.read < FRAMES
     assert again.unreadable == []
+
+
+READ = reading._read_capture
+
+
+def killed_once(task: reading._Task) -> Capture:
+    """Read a raw; but at the first time that it is this one, as when the system is out of memory."""
+    mark = task.root.with_name("killed")
+    if task.file.path.startswith("00003") and not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return READ(task)
+
+
+def test_a_raw_whose_worker_was_killed_has_a_row_that_the_next_ingest_reads_again(
+    raws: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_read_capture", killed_once)
+    first = ingest(raws, tmp_path / "m/cam", jobs=2)
+    (lost,) = first.unreadable
+    assert (lost.path[:5], lost.sha256, lost.status_reason) == ("00003", None, "the reader crashed (SIGKILL)")
+    again = ingest(raws, tmp_path / "m/cam", jobs=2)
+    assert (again.unreadable, again.read) == ([], 1)
+    ingest(raws, tmp_path / "undisturbed/cam", jobs=2)
+    assert sums(tmp_path / "m/cam") == sums(tmp_path / "undisturbed/cam")
 
 
 def test_a_dry_run_keeps_no_rows(raws: Path, tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """Mosaic and sensor facts of a raw, on small written DNGs and on the real files that taught each lesson."""
 
+import faulthandler
+import os
+import resource
 import struct
 import tracemalloc
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -325,6 +329,33 @@ def test_a_foreign_file_is_refused_with_a_reason(tmp_path, content, word):
 def test_a_missing_file_is_refused_with_a_reason(tmp_path):
     with pytest.raises(UnreadableRawError, match="No such file"):
         raw.read(tmp_path / "a.NEF")
+
+
+def outcome_with(extra_bytes: int, content: bytes) -> str:
+    """Say how a decode ends in a process that may take so much more memory."""
+    pid = os.fork()
+    if not pid:
+        faulthandler.disable()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra_bytes, resource.RLIM_INFINITY))
+        try:
+            raw.decode(content, "a.dng")
+        except MemoryError:
+            os._exit(1)
+        except UnreadableRawError:
+            os._exit(2)
+        os._exit(0)
+    return {0: "read", 1: "no memory", 2: "refused"}.get(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), "died")
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the memory in use is read from /proc")
+def test_too_little_memory_is_never_called_a_fault_of_the_file(tmp_path):
+    write_dng(tmp_path / "a.dng", noise(1500, 2000), DngTags())
+    content = (tmp_path / "a.dng").read_bytes()
+    outcomes = {outcome_with(extra << 20, content) for extra in range(1, 41, 3)}
+    assert outcomes <= {"read", "no memory", "died"}
+    assert outcomes >= {"read", "no memory"}
 
 
 @pytest.mark.parametrize(("compression", "codec"), [(52546, "JPEG XL"), (9, "GoPro VC-5")])

@@ -73,6 +73,9 @@ class Verbs(click.Group):
         except OSError as error:
             click.echo(f"sidcurate: {_in_words(error)}; free space, permit it, or name another place", err=True)
             ctx.exit(MissingResourceError.exit_code)
+        except MemoryError as error:
+            click.echo(f"sidcurate: the memory is not enough ({error}); end other programs, then run again", err=True)
+            ctx.exit(MissingResourceError.exit_code)
         except KeyboardInterrupt as interrupt:
             click.echo("sidcurate: interrupted; what was finished is kept", err=True)
             ctx.exit(SIGNALED + (signal.SIGTERM if isinstance(interrupt, Terminated) else signal.SIGINT))
