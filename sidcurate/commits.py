@@ -4,6 +4,9 @@ A writer stages each new file under a hidden name that carries its hash, replace
 then gives the staged files their names. A committed file so stands under its own name or, if the writer died before
 that last rename, under its staged one, and the hash in the record tells which. Readers take what matches and change
 nothing; the next writer, who holds the lock, finishes the renames and sweeps what was never committed.
+
+A file of one machine, which no sum covers, can be committed beside the others: it waits under a name with the hash of
+the record that it goes with.
 """
 
 import fcntl
@@ -23,6 +26,7 @@ RECORD = "SHA256SUMS"
 LOCK = ".lock"
 START_AGAIN = "move the folder away and run `sidcurate ingest` again"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
+_STAGED = re.compile(r"\.(.+)\.([0-9a-f]{64})")
 _MOST_RECORD_BYTES = 1 << 16
 _MOST_FILE_BYTES = 1 << 30
 _PATIENCE_S = 60.0
@@ -57,7 +61,11 @@ def read(folder: Path, names: Sequence[str]) -> Commit:
 
 
 def replace(
-    folder: Path, names: Sequence[str], files: Mapping[str, bytes], based_on: Mapping[str, str] | None = None
+    folder: Path,
+    names: Sequence[str],
+    files: Mapping[str, bytes],
+    based_on: Mapping[str, str] | None = None,
+    beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Commit new files together; those that are not named stay as they are.
 
@@ -66,6 +74,7 @@ def replace(
         names: every name that may be committed there.
         files: new bytes by name.
         based_on: the sums of the commit that the new files were made from.
+        beside: new bytes by name of what goes with these files and is covered by no sum.
 
     Raises:
         UsageError: somebody has committed other files since `based_on`.
@@ -77,15 +86,17 @@ def replace(
         last = _finished(folder, names)
         if based_on is not None and dict(based_on) != dict(last):
             raise UsageError(f"{folder} was changed by another process meanwhile, nothing was written; run again")
-        _clear(folder, names)
+        _clear(folder)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         changed = {name: digest for name, digest in sums.items() if digest != last.get(name)}
-        for name, digest in changed.items():
-            write_whole(staged(folder, name, digest), files[name])
+        text = "".join(f"{digest}  {name}\n" for name, digest in sorted((last | changed).items())).encode()
+        new = changed | dict.fromkeys(beside or (), hashlib.sha256(text).hexdigest())
+        contents = {**files, **(beside or {})}
+        for name, digest in new.items():
+            write_whole(staged(folder, name, digest), contents[name])
         if changed:
-            lines = (f"{digest}  {name}\n" for name, digest in sorted((last | changed).items()))
-            write_whole(folder / RECORD, "".join(lines).encode())
-            _give_names(folder, changed)
+            write_whole(folder / RECORD, text)
+        _give_names(folder, new)
 
 
 def record(folder: Path, names: Sequence[str]) -> dict[str, str]:
@@ -134,6 +145,12 @@ def staged(folder: Path, name: str, digest: str) -> Path:
     return folder / f".{name}.{digest}"
 
 
+def beside(folder: Path, name: str) -> Path:
+    """Return where the file that goes with the last commit stands, or should."""
+    waiting = staged(folder, name, _record_digest(folder))
+    return waiting if os.path.lexists(waiting) else folder / name
+
+
 def uncommitted(folder: Path, names: Sequence[str], sums: Mapping[str, str]) -> list[Path]:
     """Return the files under a name of ours that the record does not know."""
     return [folder / name for name in names if name not in sums and os.path.lexists(folder / name)]
@@ -160,10 +177,25 @@ def _finished(folder: Path, names: Sequence[str]) -> dict[str, str]:
             raise IntegrityError(f"{path} stands there without a {RECORD}; {START_AGAIN}")
         return {}
     last = _read(folder, names)
-    if last.unfinished:
+    due = {name: last.sums[name] for name in last.unfinished}
+    due |= {name: digest for name, digest in _waiting(folder) if digest == _record_digest(folder)}
+    if due:
         sync_folder(folder)  # The record may be in memory only: it goes to the disk before a file takes its name.
-    _give_names(folder, {name: last.sums[name] for name in last.unfinished})
+    _give_names(folder, due)
     return dict(last.sums)
+
+
+def _record_digest(folder: Path) -> str:
+    try:
+        return hashlib.sha256(read_bounded(folder / RECORD, _MOST_RECORD_BYTES)).hexdigest()
+    except (FileNotFoundError, NotADirectoryError):
+        return hashlib.sha256(b"").hexdigest()
+
+
+def _waiting(folder: Path) -> list[tuple[str, str]]:
+    """Return the name and the hash of everything that is staged."""
+    found = (_STAGED.fullmatch(path.name) for path in folder.iterdir())
+    return [(match[1], match[2]) for match in found if match]
 
 
 def _give_names(folder: Path, sums: Mapping[str, str]) -> None:
@@ -173,12 +205,11 @@ def _give_names(folder: Path, sums: Mapping[str, str]) -> None:
         sync_folder(folder)
 
 
-def _clear(folder: Path, names: Sequence[str]) -> None:
+def _clear(folder: Path) -> None:
     """Remove what writers who died before their commit have left."""
     sweep(folder)
-    for name in names:
-        for left in folder.glob(f".{name}.*"):
-            left.unlink()
+    for name, digest in _waiting(folder):
+        staged(folder, name, digest).unlink()
 
 
 @contextmanager

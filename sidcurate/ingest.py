@@ -88,8 +88,8 @@ def ingest(
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
-        manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired})
-        source.write(directory, _source(root, found.raws, rules, times))
+        told = _source(root, found.raws, rules, times)
+        manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}, source=told)
         journal.sweep(directory)
     gone = {row.path for row in before.captures} - {row.path for row in rows} if before else ()
     return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))
@@ -133,8 +133,8 @@ def pair_again(
             paired.pairs, captures, directory, known, workers, partial(progress, "measuring pairs")
         )
     if not dry_run:
-        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums)
-        source.write(directory, source.read(directory).model_copy(update={"pairing": rules}))
+        told = source.read(directory).model_copy(update={"pairing": rules})
+        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums, source=told)
     return pairing.Pairing(pairs, paired.unpaired)
 
 
@@ -189,5 +189,5 @@ def _check_same_root(last: Source, root: Path, directory: Path) -> None:
     if last.root and Path(last.root).resolve() != root:
         raise UsageError(
             f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "
-            f'have moved, set "root" in {directory / source.FILE}'
+            f'have moved, set "root" in {source.path(directory)}'
         )

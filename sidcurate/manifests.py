@@ -20,6 +20,8 @@ from sidcurate import commits, screening, tables
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.rows import Rows, arrow_schema, table_of
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
+from sidcurate.source import FILE as SOURCE
+from sidcurate.source import Source, content
 from sidcurate.tables import Packed
 
 if TYPE_CHECKING:
@@ -147,6 +149,7 @@ def save(
     judged: Mapping[str, Any] | None = None,
     *,
     based_on: Mapping[str, str] | None = None,
+    source: Source | None = None,
 ) -> None:
     """Commit new tables together; tables that are not named stay as they are.
 
@@ -155,6 +158,7 @@ def save(
         rows: records by their model, in the order in which they are to stand, or a table of the model's schema.
         judged: what the findings were made from; goes into the footer of findings.parquet.
         based_on: the sums of the manifest that the rows were made from, where they were made from one.
+        source: what is known of the raws on this machine, where that is new; committed with the tables.
 
     Raises:
         UsageError: another process has committed other tables since `based_on`.
@@ -165,7 +169,8 @@ def save(
         _file_name(model): _parquet_bytes(model, given, judged if model is Finding else None)
         for model, given in rows.items()
     }
-    commits.replace(directory, FILES, files, based_on)
+    beside = {SOURCE: content(source)} if source else None
+    commits.replace(directory, FILES, files, based_on, beside)
 
 
 def sha256_of(path: Path) -> str:

@@ -1,6 +1,7 @@
 """`source.json`: where the raws of a manifest are, how they are paired, and what the last scan saw of them.
 
-It is a pointer that belongs to one machine, not data: no sum covers it, and a person edits it when the raws move.
+It belongs to one machine and is no data: no sum covers it, and a person edits it when the raws move. But it is
+committed together with the tables that it was written for.
 """
 
 from fractions import Fraction
@@ -8,7 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidcurate.durable import read_bounded, write_whole
+from sidcurate import commits
+from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, UsageError
 
 FILE = "source.json"
@@ -57,20 +59,32 @@ def read(directory: Path) -> Source:
     Raises:
         IntegrityError: the file cannot be understood.
     """
-    path = directory / FILE
+    try:
+        return _read(path(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        try:
+            return _read(directory / FILE)  # A writer gave it its name meanwhile.
+        except (FileNotFoundError, NotADirectoryError):
+            return Source()
+
+
+def path(directory: Path) -> Path:
+    """Return where the file stands: under another name when a writer was cut off in the last rename of its commit."""
+    return commits.beside(directory, FILE)
+
+
+def _read(path: Path) -> Source:
     try:
         return Source.model_validate_json(read_bounded(path, _MOST_BYTES))
-    except (FileNotFoundError, NotADirectoryError):
-        return Source()
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
         raise IntegrityError(f"{path}: {field}: {first['msg']}; mend it, or delete it and ingest again") from error
 
 
-def write(directory: Path, source: Source) -> None:
-    """Write the file beside a manifest."""
-    write_whole(directory / FILE, (source.model_dump_json(indent=1) + "\n").encode())
+def content(source: Source) -> bytes:
+    """Return the bytes of the file."""
+    return (source.model_dump_json(indent=1) + "\n").encode()
 
 
 def raw_root(directory: Path) -> Path:
@@ -84,6 +98,6 @@ def raw_root(directory: Path) -> Path:
         raise UsageError(f"nothing says where the raws of {directory.name} are; ingest the folder that holds them")
     if not Path(root).is_dir():
         raise UsageError(
-            f'the raws of {directory.name} are not at {root}; set "root" in {directory / FILE} to where they are now'
+            f'the raws of {directory.name} are not at {root}; set "root" in {path(directory)} to where they are now'
         )
     return Path(root)

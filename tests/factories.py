@@ -7,6 +7,7 @@ from sidcurate import manifests, source
 from sidcurate.exposure import light
 from sidcurate.rules import RULES, Limits, Tables, run
 from sidcurate.schemas import Capture, Pair, Unpaired
+from sidcurate.source import Source
 
 DEVICE = "canon90d"
 
@@ -164,12 +165,17 @@ def write_manifest(root, tables, raws=None):
     directory = root / tables.device
     captures = [_on_disk(row, raws) if raws else row for row in tables.captures]
     rows = {Capture: captures, Pair: tables.pairs, Unpaired: tables.unpaired}
-    manifests.save(directory, rows)
+    told = None
     if raws:
         stats = {row.path: (raws / row.path).stat() for row in captures}
-        seen = {path: [status.st_size, status.st_mtime_ns] for path, status in stats.items()}
-        source.write(directory, source.Source(root=str(raws), seen=seen))
+        told = Source(root=str(raws), seen={path: (row.st_size, row.st_mtime_ns) for path, row in stats.items()})
+    manifests.save(directory, rows, source=told)
     return directory
+
+
+def write_source(directory, **facts):
+    """Write what is known of the raws beside a manifest, as a person does who edits it."""
+    (directory / source.FILE).write_bytes(source.content(Source(**facts)))
 
 
 def _on_disk(row, raws):

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate import manifests, source
+from sidcurate import manifests
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Finding, Pair, Split
+from sidcurate.source import Source
 from sidcurate.synthetic.dng import DngTags, write_dng
 
 BLACK, WHITE, RATIO = 64, 1023, 100
@@ -44,10 +45,9 @@ def write_session(
             pair = _pair(f"{number:05d}_{burst:02d}", burst, short, long, split)
             pairs.append(pair.model_copy(update={"zero_error_dn": zeros[number] if zeros else None}))
     directory = folder / "manifests" / "phone"
-    manifests.save(directory, {Capture: captures, Pair: pairs})  # type: ignore[type-var]
+    manifests.save(directory, {Capture: captures, Pair: pairs}, source=Source(root=str(raws)))  # type: ignore[type-var]
     sums = dict(manifests.load(directory).sums)
     manifests.save(directory, {Finding: findings}, judged={"sums": sums})
-    source.write(directory, source.Source(root=str(raws)))
     return manifests.load(directory)
 
 

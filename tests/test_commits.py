@@ -55,6 +55,35 @@ def test_a_writer_that_dies_leaves_the_old_files_or_the_new(tmp_path, dies_befor
     assert files(tmp_path).keys() == {*expected, commits.RECORD}
 
 
+@pytest.mark.parametrize("dies_before", ["the record", "the names"])
+@pytest.mark.parametrize("new", [{"one": b"11"}, {"one": b"1"}], ids=["other files", "the same files"])
+def test_what_stands_beside_a_commit_goes_with_it(tmp_path, dies_before: str, new, monkeypatch) -> None:
+    commits.replace(tmp_path, NAMES, {"one": b"1"}, beside={"pointer": b"old"})
+    if dies_before == "the record":
+        monkeypatch.setattr(commits, "write_whole", lambda p, c: die())
+    else:
+        monkeypatch.setattr(commits, "_give_names", lambda f, s: die() if s else None)
+    with pytest.raises(Killed):
+        commits.replace(tmp_path, NAMES, new, beside={"pointer": b"new"})
+    monkeypatch.undo()
+    before = files(tmp_path)
+    expected = (b"1", b"old") if dies_before == "the record" else (new["one"], b"new")
+    assert (contents(tmp_path)["one"], commits.beside(tmp_path, "pointer").read_bytes()) == expected
+    assert files(tmp_path) == before, "a reader changes nothing"
+    commits.replace(tmp_path, NAMES, {"two": b"2"})
+    assert (contents(tmp_path)["one"], (tmp_path / "pointer").read_bytes()) == expected
+    assert files(tmp_path).keys() == {"one", "two", "pointer", commits.RECORD}
+
+
+def test_what_was_staged_beside_another_commit_is_swept(tmp_path) -> None:
+    commits.replace(tmp_path, NAMES, {"one": b"1"}, beside={"pointer": b"old"})
+    commits.staged(tmp_path, "pointer", DIGEST).write_bytes(b"new")
+    assert commits.beside(tmp_path, "pointer") == tmp_path / "pointer"
+    commits.replace(tmp_path, NAMES, {"one": b"2"})
+    assert (tmp_path / "pointer").read_bytes() == b"old"
+    assert files(tmp_path).keys() == {"one", "pointer", commits.RECORD}
+
+
 def test_a_reader_in_the_middle_of_a_commit_sees_all_of_it(tmp_path, monkeypatch) -> None:
     commits.replace(tmp_path, NAMES, {"one": b"1", "two": b"2"})
     real = commits.committed

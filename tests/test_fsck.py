@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from factories import write_source
 
-from sidcurate import entries, manifests, source
+from sidcurate import entries, manifests
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.ingest import ingest
@@ -36,7 +37,7 @@ def folder(ingested, tmp_path) -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
     directory = tmp_path / "m" / "cam"
-    source.write(directory, source.Source(root=str(tmp_path / "raws")))
+    write_source(directory, root=str(tmp_path / "raws"))
     entries.write(entry(tmp_path), np.ones((4, 8, 8), np.uint16), MADE_FROM, None)
     run = tmp_path / "runs" / "cam" / "device"
     run.mkdir(parents=True)
@@ -117,7 +118,7 @@ def test_a_raw_that_is_gone_or_cut_is_found_without_a_hash_and_a_flipped_one_wit
     gone.unlink()
     flip(flipped)
     seen = {**times, flipped.name: (flipped.stat().st_size, flipped.stat().st_mtime_ns)}
-    source.write(folder / "m" / "cam", source.Source(root=str(folder / "raws"), seen=seen))
+    write_source(folder / "m" / "cam", root=str(folder / "raws"), seen=seen)
     found = faults(folder)
     assert [name for name, _ in found] == [cut.name, gone.name]
     assert found[1][1] == "it is not there, or a link that leads out of the folder"

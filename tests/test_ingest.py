@@ -3,6 +3,9 @@
 import hashlib
 import os
 import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import manifests
+from sidcurate import commits, manifests, source
 from sidcurate.cli import main
 from sidcurate.ingest import ingest
 from sidcurate.source import PairingRules, ToldPair
@@ -230,6 +233,51 @@ def test_a_csv_of_pairs_is_kept_for_the_next_ingest(session: Path, tmp_path: Pat
     assert [(row.pair_id, row.long_path) for row in again.pairs] == [("told_00", "IMG_0003.dng")]
     assert run("pair", "--device", "cam", "--manifests", tmp_path / "m").exit_code == 0
     assert len(manifests.load(directory).pairs) == 3
+
+
+class Killed(BaseException): ...
+
+
+@contextmanager
+def cut_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the writer die when its commit is on the disk, and no file has its own name yet."""
+
+    def die(folder: Path, names: dict[str, str]) -> None:
+        if names:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commits, "_give_names", die)
+        with pytest.raises(Killed):
+            yield
+
+
+def test_rules_and_times_are_committed_with_the_rows_that_they_made(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = (ToldPair(short="IMG_0000.dng", long="IMG_0005.dng", scene_id="odd"),)
+    given = {"IMG_0000.dng": Fraction(1, 5)}
+    with cut_off(monkeypatch):
+        ingest(session, tmp_path / "m/cam", jobs=1, rules=PairingRules(told=told), times=given)
+    assert not (tmp_path / "m/cam/source.json").exists()
+    assert source.read(tmp_path / "m/cam").times == given
+    again = ingest(session, tmp_path / "m/cam", jobs=1)
+    assert (again.read, [row.scene_id for row in again.pairs]) == (0, ["odd"])
+    assert again.captures[0].exposure_time_s == 0.2
+
+
+def test_a_raw_that_is_put_back_after_a_commit_that_was_cut_off_is_read_again(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest(session, tmp_path / "m/cam", jobs=1)
+    path, kept = session / "IMG_0000.dng", tmp_path / "copy.dng"
+    shutil.copy2(path, kept)
+    write_dng(path, np.full((48, 64), 700, np.uint16), DngTags(exposure_time_s=Fraction(1, 10), iso=100))
+    with cut_off(monkeypatch):
+        ingest(session, tmp_path / "m/cam", jobs=1)
+    assert manifests.load(tmp_path / "m/cam").captures[0].iso == 100
+    kept.replace(path)
+    assert ingest(session, tmp_path / "m/cam", jobs=1).captures[0].iso == 800
 
 
 def test_split_selects_scenes_by_count(session: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from factories import write_source
 from pydantic import ValidationError
 
 from sidcurate import manifests, source, verdicts
@@ -155,7 +156,8 @@ def test_a_manifest_with_a_fault_as_a_whole_is_refused(tmp_path) -> None:
 
 def test_the_root_of_the_raws_is_a_pointer_that_a_person_can_mend(tmp_path) -> None:
     directory = tmp_path / "cam"
-    source.write(directory, source.Source(root=str(tmp_path / "gone")))
+    directory.mkdir()
+    write_source(directory, root=str(tmp_path / "gone"))
     with pytest.raises(UsageError, match='set "root" in'):
         source.raw_root(directory)
     (directory / "source.json").write_text(json.dumps({"root": str(tmp_path)}))

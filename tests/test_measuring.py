@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from factories import write_source
 
 from sidcurate import manifests, measuring, source
 from sidcurate.align import PairFacts
@@ -115,7 +116,7 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
     manifest = manifests.load(directory)
     manifests.save(directory, {Pair: []})
     root = source.read(directory).root
-    source.write(directory, source.Source(root=f"{root} that is gone"))
+    write_source(directory, root=f"{root} that is gone")
     facts = {row.pair_id: row.measured_ratio for row in pair_again(directory, PairingRules()).pairs}
     assert facts == {row.pair_id: row.measured_ratio for row in manifest.pairs}
 

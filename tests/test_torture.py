@@ -21,7 +21,7 @@ def test_readers_see_the_old_or_the_new_after_every_failing_call_and_ten_kills()
     assert done.stdout.endswith("0 broken promises\n")
     if why := faults.missing():
         pytest.skip(f"the kills are done, no call was made to fail: {why}")
-    assert "next commit: 69 rounds" in done.stdout
+    assert "next commit: 90 rounds" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -154,9 +154,8 @@ def _look(undisturbed: _Undisturbed) -> dict[str, Any]:
             faults.append(f"{name} is neither the old one nor the new one")
     seen = "a whole file" if not step.has_manifest else "nothing"
     if step.has_manifest:
-        sums = steps.state(folder)
-        tables = [{name: sum_ for name, sum_ in side.items() if name.endswith(".parquet")} for side in (old, new)]
-        seen = "the new manifest" if sums == tables[1] else "the old manifest" if sums == tables[0] else "a mixture"
+        sums, both = steps.state(folder), [steps.committed(side) for side in (old, new)]
+        seen = "the new manifest" if sums == both[1] else "the old manifest" if sums == both[0] else "a mixture"
         faults += [seen] if seen == "a mixture" else []
     # Workers of a killed ingest may still be writing traces; whoever only reads must leave the rest alone.
     if step.has_manifest and {k for k in left if "/" not in k} != {k for k in _files(folder) if "/" not in k}:

@@ -1,6 +1,7 @@
 """What is tortured: the verbs and functions that write, on a session of two small scenes."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -47,8 +48,7 @@ def write_raws(folder: Path) -> None:
 def quick(work: Path) -> list[Step]:
     """Return the writers that take milliseconds: each of their calls is made to fail."""
     old = work / "saved" / "cam"
-    _save(old, iso=1)
-    source.write(old, source.Source(root="there"))
+    _save(old, iso=1, root="there")
     kept = trace.measure(np.full(SIZE, 600, np.uint16), "RGGB", (64.0,) * 4, (1023.0,) * 4)
 
     def keep_trace(folder: Path) -> None:
@@ -59,14 +59,10 @@ def quick(work: Path) -> list[Step]:
         durable.sweep(folder)
         entries.write(folder / f"{entries.key({})}.planes.npy", kept.bins, {}, None)
 
-    def point(folder: Path) -> None:
-        durable.sweep(folder)
-        source.write(folder, source.Source(root="elsewhere"))
-
     return [
-        Step("first commit", None, lambda folder: _save(folder, iso=1)),
-        Step("next commit", old, lambda folder: _save(folder, iso=2)),
-        Step("source.json", old, point),
+        Step("first commit", None, lambda folder: _save(folder, iso=1, root="there")),
+        Step("next commit", old, lambda folder: _save(folder, iso=2, root="elsewhere")),
+        Step("the same tables", old, lambda folder: _save(folder, iso=1, root="elsewhere")),
         Step("trace", None, keep_trace, has_manifest=False),
         Step("store entry", None, keep_entry, has_manifest=False),
     ]
@@ -105,15 +101,24 @@ def verbs(work: Path) -> list[Step]:
     ]
 
 
-def _save(folder: Path, iso: int) -> None:
+def _save(folder: Path, iso: int, root: str) -> None:
     facts = {"device": "cam", "path": "a.dng", "size_bytes": 1, "status": "ok", "iso": iso}
     pair = {"device": "cam", "pair_id": "s_00", "scene_id": "s", "burst_index": iso, "reason": "told"}
     rows = [Pair(**pair, short_path="a.dng", long_path="b.dng")]
-    manifests.save(folder, {Capture: [Capture(**facts)], Pair: rows})
+    manifests.save(folder, {Capture: [Capture(**facts)], Pair: rows}, source=source.Source(root=root))
 
 
 def state(folder: Path) -> dict[str, str]:
-    """Return what a reader sees of a manifest: its sums, after all tables were read; nothing where there is none."""
+    """Return what a reader sees of a manifest: the hash of each table and of what goes with them, after all were read.
+
+    Nothing where there is no manifest.
+    """
     if not (folder / commits.RECORD).exists():
         return {}
-    return dict(manifests.load(folder).sums)
+    content = source.content(source.read(folder))
+    return {**manifests.load(folder).sums, source.FILE: hashlib.sha256(content).hexdigest()}
+
+
+def committed(files: Mapping[str, str]) -> dict[str, str]:
+    """Return of all files of a folder, by path, those that change together."""
+    return {name: digest for name, digest in files.items() if name.endswith(".parquet") or name == source.FILE}
