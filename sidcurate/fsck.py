@@ -1,23 +1,26 @@
-"""What is damaged: tables against their record, traces, raws, store entries and weights; everything is only read."""
+"""What is damaged: tables against their record, traces, raws, store entries, weights and states; all is only read."""
 
 import json
 import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sidcurate import commits, entries, files, manifests, measuring
+from sidcurate import commits, entries, files, journal, manifests, measuring, source
 from sidcurate.align import trace
+from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, SidcurateError
 from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, FileState
 
-Kind = Literal["table", "trace", "raw", "store entry", "checkpoint"]
+Kind = Literal["table", "source", "trace", "raw", "store entry", "checkpoint", "state"]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_SIDECAR_BYTES = 1 << 26
+_CUT_OFF = "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
 _INGEST_AGAIN = "delete it and run `sidcurate ingest` again, which makes it anew"
 
 
@@ -47,8 +50,8 @@ class Examination:
 
 
 def folders(root: Path) -> list[Path]:
-    """Return the folders that hold a manifest or what is left of one, sorted by name."""
-    names = (manifests.SUMS, *manifests.FILES)
+    """Return the folders that hold a manifest, or what is left or was begun of one, sorted by name."""
+    names = (manifests.SUMS, *manifests.FILES, journal.FILE)
     return sorted({path.parent for name in names for path in root.glob(f"*/{name}")})
 
 
@@ -63,6 +66,12 @@ def examine_manifest(
         progress: called with the stage in words, the count done and the count to do.
         deep: read every trace and hash every raw; else their sizes, and what has another time.
     """
+    if (directory / journal.FILE).exists():
+        found.left_out.append(
+            f"{directory / journal.FILE}: an ingest runs, or was cut off; the next one goes on from what it has read"
+        )
+    if not any((directory / name).exists() for name in (manifests.SUMS, *manifests.FILES)):
+        return
     before = len(found.faults)
     _examine_tables(found, directory)
     if len(found.faults) > before:
@@ -70,7 +79,8 @@ def examine_manifest(
         return
     rows = manifests.load(directory).rows(Capture)
     _examine_traces(found, directory, rows.records(), deep=deep)
-    _examine_raws(found, directory, rows, progress, deep=deep)
+    if _examine_source(found, directory):
+        _examine_raws(found, directory, rows, progress, deep=deep)
 
 
 def examine_store(found: Examination, store: Path, progress: Callable[[str, int, int], None], *, deep: bool) -> None:
@@ -86,11 +96,37 @@ def examine_store(found: Examination, store: Path, progress: Callable[[str, int,
         )
 
 
-def examine_runs(found: Examination, runs: Path) -> None:
-    """Hash the weights below a folder, and compare them with what their side-cars say."""
-    for path in sorted(runs.rglob("*.safetensors")):
-        if not path.name.startswith("."):
-            found.add("checkpoint", path, _weights_fault(path), "restore it from a copy, or train again")
+def examine_runs(found: Examination, runs: Path, *, deep: bool) -> None:
+    """Look at the trainings below a folder: the weights by the hash in their side-cars, and the states to go on from.
+
+    Args:
+        found: what the examination found so far; is added to.
+        runs: folder of the runs.
+        deep: read the states too; each of their parts has a checksum.
+    """
+    weights = {
+        *runs.rglob("[!.]*.safetensors"),
+        *(path.with_suffix(".safetensors") for path in runs.rglob("model.json")),
+    }
+    for path in sorted(weights):
+        found.add("checkpoint", path, _weights_fault(path), "restore it from a copy, or train again")
+    for path in sorted(runs.rglob("state.pt")):
+        cure = "restore it from a copy, or start again under another --name"
+        found.add("state", path, _state_fault(path, deep=deep), cure)
+
+
+def _examine_source(found: Examination, directory: Path) -> bool:
+    """Return whether it can be understood where the raws are."""
+    path = source.path(directory)
+    if not os.path.lexists(path):
+        return True
+    try:
+        source.read(directory)
+    except (IntegrityError, OSError) as error:
+        found.add("source", path, _after(path, error), "mend it, or delete it and run `sidcurate ingest` again")
+        return False
+    found.add("source", directory / source.FILE, *((None, "") if path.name == source.FILE else _CUT_OFF))
+    return True
 
 
 def _examine_tables(found: Examination, directory: Path) -> None:
@@ -120,7 +156,7 @@ def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, s
         return _after(directory / name, error), commits.START_AGAIN
     if where.name == name:
         return None, ""
-    return "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
+    return _CUT_OFF
 
 
 def _after(path: Path, error: Exception) -> str:
@@ -191,16 +227,23 @@ def _entry_fault(pixels: Path, *, deep: bool) -> str | None:
 def _weights_fault(weights: Path) -> str | None:
     sidecar = weights.with_suffix(".json")
     try:
-        digest = json.loads(sidecar.read_bytes())["sha256"] if _is_small(sidecar) else None
-        staged = commits.staged(weights.parent, weights.name, str(digest))
-        if digest == manifests.sha256_of(weights) or (_HASH.fullmatch(str(digest)) and staged.is_file()):
-            return None
+        digest = json.loads(read_bounded(sidecar, _MOST_SIDECAR_BYTES))["sha256"]
     except FileNotFoundError:
         return f"its side-car {sidecar.name} is not there"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (IntegrityError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"its side-car {sidecar.name} cannot be read ({type(error).__name__}: {error})"
-    return "its SHA-256 is not the one in its side-car"
+    # The rename that gives new weights their name may be due: whoever loads them next does it.
+    waiting = commits.staged(weights.parent, weights.name, digest) if _HASH.fullmatch(str(digest)) else weights
+    there = [path for path in (weights, waiting) if path.is_file()]
+    if any(manifests.sha256_of(path) == digest for path in there):
+        return None
+    return "its SHA-256 is not the one in its side-car" if there else f"it is not there, but {sidecar.name} is"
 
 
-def _is_small(path: Path) -> bool:
-    return path.stat().st_size <= _MOST_SIDECAR_BYTES
+def _state_fault(path: Path, *, deep: bool) -> str | None:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip() if deep else None
+    except (OSError, ValueError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+        return str(error) or type(error).__name__
+    return None if damaged is None else f"the checksum of its part {damaged} is another one"

@@ -222,3 +222,13 @@ def test_a_training_state_that_is_torn_or_runs_code_is_refused(tmp_path: Path, c
 def test_a_state_that_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume"):
         checkpoint.load_state(tmp_path / "state.pt")
+
+
+def test_a_flipped_bit_in_a_state_is_never_another_training(tmp_path: Path) -> None:
+    path = tmp_path / "state.pt"
+    checkpoint.save_state(path, {"model": {"weight": torch.ones(100)}})
+    content = bytearray(path.read_bytes())
+    content[content.index(torch.ones(3).numpy().tobytes()) + 1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IntegrityError, match=r"state.pt cannot be read \(the checksum of its part .* is another one\)"):
+        checkpoint.load_state(path)

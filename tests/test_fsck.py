@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from factories import write_source
 
-from sidcurate import entries, manifests
+from sidcurate import commits, entries, manifests
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.ingest import ingest
@@ -44,6 +44,8 @@ def folder(ingested, tmp_path) -> Path:
     (run / "model.safetensors").write_bytes(b"weights")
     sidecar = {"sha256": manifests.sha256_of(run / "model.safetensors")}
     (run / "model.json").write_text(json.dumps(sidecar))
+    with zipfile.ZipFile(run / "state.pt", "w") as archive:
+        archive.writestr("data/0", bytes(4096))
     return tmp_path
 
 
@@ -78,8 +80,8 @@ def test_all_is_well_and_stays_as_it_was(folder) -> None:
     before = contents(folder)
     result = fsck(folder, "--deep")
     assert result.exit_code == 0, result.output
-    expected = "0 damaged; looked at: checkpoint ×1, raw ×4, store entry ×1, table ×3, trace ×4\n"
-    assert result.stdout == expected
+    looked_at = "checkpoint ×1, raw ×4, source ×1, state ×1, store entry ×1, table ×3, trace ×4"
+    assert (result.stdout, result.stderr) == (f"0 damaged; looked at: {looked_at}\n", "")
     assert contents(folder) == before
 
 
@@ -198,6 +200,67 @@ def test_weights_are_held_to_their_side_car(folder) -> None:
         assert "side-car model.json" in faults(folder)[0][1]
     weights.with_suffix(".json").unlink()
     assert faults(folder) == [("model.safetensors", "its side-car model.json is not there")]
+
+
+def test_weights_whose_last_rename_is_due_are_whole_and_lost_ones_are_found_by_their_side_car(folder) -> None:
+    weights = folder / "runs" / "cam" / "device" / "model.safetensors"
+    digest = manifests.sha256_of(weights)
+    waiting = weights.rename(weights.with_name(f".{weights.name}.{digest}"))
+    weights.write_bytes(b"those of before")
+    assert faults(folder) == []
+    flip(waiting)
+    assert faults(folder) == [("model.safetensors", "its SHA-256 is not the one in its side-car")]
+    waiting.unlink()
+    weights.unlink()
+    assert faults(folder) == [("model.safetensors", "it is not there, but model.json is")]
+
+
+def test_a_state_to_go_on_from_is_held_to_its_own_checksums(folder) -> None:
+    state = folder / "runs" / "cam" / "device" / "state.pt"
+    flip(state)
+    assert faults(folder) == []
+    assert faults(folder, "--deep") == [("state.pt", "the checksum of its part data/0 is another one")]
+    state.write_bytes(state.read_bytes()[:-30])
+    assert faults(folder) == [("state.pt", "File is not a zip file")]
+
+
+def test_a_source_that_cannot_be_understood_is_a_fault_and_hides_no_other(folder) -> None:
+    path = folder / "m" / "cam" / "source.json"
+    path.write_text('{"root": 5}')
+    flip(entry(folder))
+    assert [name for name, _ in faults(folder, "--deep")] == ["source.json", entry(folder).name]
+    path.unlink()
+    path.symlink_to("elsewhere")
+    assert faults(folder) == [("source.json", "is a link, which may lead anywhere")]
+
+
+def test_a_source_whose_last_rename_is_due_is_found_until_a_verb_writes(folder) -> None:
+    directory = folder / "m" / "cam"
+    waiting = commits.staged(directory, "source.json", manifests.sha256_of(directory / "SHA256SUMS"))
+    (directory / "source.json").rename(waiting)
+    assert faults(folder) == [("source.json", "a commit was cut off before its last rename")]
+    CliRunner().invoke(main, ["validate", "--manifests", str(folder / "m")])
+    assert faults(folder) == []
+
+
+def test_an_ingest_that_was_cut_off_is_said_and_is_no_damage(folder) -> None:
+    (folder / "m" / "cam" / ".unfinished.jsonl").write_bytes(b"torn")
+    (folder / "m" / "begun").mkdir()
+    (folder / "m" / "begun" / ".unfinished.jsonl").write_bytes(b"")
+    result = fsck(folder, "--deep")
+    assert result.exit_code == 0
+    assert result.stderr.count("an ingest runs, or was cut off; the next one goes on from what it has read") == 2
+
+
+def test_what_writers_leave_beside_a_manifest_is_no_damage(folder) -> None:
+    directory = folder / "m" / "cam"
+    for name in (f".{'0' * 16}.part", f".pairs.parquet.{'a' * 64}", f".source.json.{'b' * 64}"):
+        (directory / name).write_bytes(b"never committed")
+    (directory / "traces" / f"{'c' * 64}.npz").write_bytes(b"of a raw that is gone")
+    (directory / "traces" / f".{'0' * 16}.part").write_bytes(b"")
+    (folder / "stores" / f".{'0' * 16}.part").write_bytes(b"")
+    (folder / "runs" / "cam" / "device" / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st')
+    assert faults(folder, "--deep") == []
 
 
 def test_every_format_says_the_same(folder) -> None:

@@ -17,7 +17,7 @@ JSON_VERSION = 1
 COLUMNS = ("kind", "path", "fault", "cure")
 
 
-@click.command(short_help="Find damage: tables, raws, traces, decoded frames, weights.")
+@click.command(short_help="Find damage: tables, raws, traces, decoded frames, weights, states.")
 @click.option("--device", "devices", multiple=True, help="Slug of a camera; repeatable.  [default: all]")
 @manifests_option
 @store_option
@@ -42,8 +42,8 @@ def command(
 ) -> None:
     """Check tables against SHA256SUMS, raws and traces against the tables, store and weights against their records.
 
-    Nothing is changed. Without --deep, raws that look unchanged and the pixels of traces and of the store are not read.
-    Exits 5 where something is damaged.
+    Nothing is changed. Without --deep, raws that look unchanged, states, and the pixels of traces and of the store are
+    not read. Exits 5 where something is damaged.
     """
     from sidcurate import fsck
 
@@ -52,7 +52,7 @@ def command(
         for directory in _directories(manifests_root, devices):
             fsck.examine_manifest(found, directory, report, deep=deep)
         fsck.examine_store(found, store_dir, report, deep=deep)
-    fsck.examine_runs(found, runs)
+    fsck.examine_runs(found, runs, deep=deep)
     _PRINTERS[output_format](found)
     for left_out in found.left_out:
         say(f"not looked at: {left_out}")

@@ -8,6 +8,7 @@ import hashlib
 import io
 import platform
 import subprocess
+import zipfile
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -225,9 +226,17 @@ def load_state(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"nothing to resume: {path} is not there; start again without --resume under another --name")
     try:
+        _require_checksums(path)
         return dict(torch.load(path, weights_only=True))
     except Exception as error:  # torch leaks the errors of zipfile, pickle and its own reader alike
         raise IntegrityError(f"{path} cannot be read ({error}); start again under another --name") from error
+
+
+def _require_checksums(path: Path) -> None:
+    """Compare what torch writes and never reads: the checksum of each tensor."""
+    with zipfile.ZipFile(path) as archive:
+        if damaged := archive.testzip():
+            raise IntegrityError(f"the checksum of its part {damaged} is another one")
 
 
 def _staged(weights: Path, digest: str) -> Path:
