@@ -63,7 +63,7 @@ def _with_nulls(table: pa.Table, model: type[BaseModel]) -> pa.Table:
     """Return a table with nulls in those columns that it lacks and may lack; itself where it differs otherwise."""
     schema = arrow_schema(model)
     lacking = [field for field in schema if field.name not in table.column_names]
-    if len(table.column_names) + len(lacking) != len(schema):
+    if not lacking or len(table.column_names) + len(lacking) != len(schema):
         return table
     if any(model.model_fields[field.name].get_default() is not None for field in lacking):
         return table
