@@ -24,12 +24,11 @@ from typing import Any, TypeVar
 from pebble import ProcessExpired, ProcessPool
 from pebble.pool.process import WORKERS_NAME
 
+from sidcurate import memory
 from sidcurate.errors import SidcurateError, Terminated
 
 # Of <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
-# Of <malloc.h>.
-_M_PERTURB = -6
 _LONGEST_REASON = 300
 
 Item = TypeVar("Item")
@@ -151,7 +150,7 @@ def _prepare_worker(memory_bytes: int, parent: int) -> None:
     _end_with(parent)
     # LibRaw writes to stderr what it raises too; between the parent's lines it would only confuse.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    _clear_new_memory()
+    memory.keep_freed()
     # One thread a process: the files are the parallelism.
     os.environ["OMP_NUM_THREADS"] = "1"
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
@@ -160,13 +159,6 @@ def _prepare_worker(memory_bytes: int, parent: int) -> None:
     # when no handler of Python's waits for that code to return.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _clear_new_memory() -> None:
-    """Let malloc give zeros: where a damaged raw has no pixels, LibRaw returns what its memory held before."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # Of glibc.
-        libc.mallopt(_M_PERTURB, 0xFF)  # The complement of the byte that new memory is filled with.
 
 
 def _end_with(parent: int) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 import rawpy
 from jaxtyping import UInt16
 
+from sidcurate import memory
 from sidcurate.dng import sensor_tags
 from sidcurate.errors import UnreadableRawError
 from sidcurate.sensor import Sensor, camera_white_balance, color_indices, declared_sensor
@@ -197,7 +198,8 @@ def _decoded(content: bytes, name: str) -> Iterator[rawpy.RawPy]:
     try:
         with rawpy.imread(io.BytesIO(content)) as raw:
             _require_plausible_size(raw.sizes, len(content), name)
-            raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
+            with memory.cleared():
+                raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
             yield raw
     except (rawpy.LibRawUnsufficientMemoryError, rawpy.LibRawMemPoolOverflowError) as error:
         raise MemoryError(f"{name} cannot be decoded: LibRaw got no more memory") from error  # No fault of the file.

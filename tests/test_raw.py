@@ -14,8 +14,9 @@ import pytest
 from sidcurate import levels, metadata, raw, tiff
 from sidcurate.dng import sensor_tags
 from sidcurate.errors import UnreadableRawError
-from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.synthetic.dng import DngTags, write_dng, write_stored
 from sidcurate.tiff import BYTE, LONG, SHORT, SRATIONAL
+from tests.benchmarks.codings import CODINGS
 
 PHASES = ("RGGB", "GRBG", "GBRG", "BGGR")
 XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"
@@ -71,6 +72,13 @@ def test_the_mosaic_is_the_written_one_in_every_phase_and_size(written, cfa, sha
     np.testing.assert_array_equal(frame.mosaic, mosaic)
     assert (frame.sensor.cfa, frame.sensor.cfa_kind, frame.sensor.cfa_reason) == (cfa, "bayer", None)
     assert (frame.sensor.height, frame.sensor.width) == shape
+
+
+@pytest.mark.parametrize("coding", CODINGS)
+def test_the_mosaic_is_the_written_one_in_every_coding(tmp_path, coding):
+    mosaic = noise(300, 400)
+    write_stored(tmp_path / "a.dng", mosaic.shape, CODINGS[coding](mosaic), DngTags())
+    np.testing.assert_array_equal(raw.read(tmp_path / "a.dng").mosaic, mosaic)
 
 
 def test_the_mosaic_outlives_the_reader(written):

@@ -4,7 +4,7 @@ Tag numbers are those of Exif 2.32 and the DNG 1.4 specification. Camera setting
 them: LibRaw takes the ISO from nowhere else.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
@@ -54,6 +54,23 @@ class DngTags:
     as_shot_neutral: tuple[float, float, float] = (0.52, 1.0, 0.65)
 
 
+@dataclass(frozen=True)
+class Stored:
+    """How the pixels of a DNG stand in its file.
+
+    Attributes:
+        parts: the strip, or the tiles row by row, as they are written.
+        bits: of a sample.
+        compression: code of the Compression tag: 1 for none, 7 for (lossless) JPEG.
+        tile: rows and columns of a tile; None for one strip.
+    """
+
+    parts: Sequence[bytes | memoryview]
+    bits: int = 16
+    compression: int = 1
+    tile: tuple[int, int] | None = None
+
+
 def write_dng(path: Path, image: UInt16[np.ndarray, "h w"] | UInt16[np.ndarray, "h w 3"], tags: DngTags) -> None:
     """Write an uncompressed 16-bit DNG: a CFA image, or a linear (demosaiced) one when `tags.cfa` is None.
 
@@ -62,50 +79,73 @@ def write_dng(path: Path, image: UInt16[np.ndarray, "h w"] | UInt16[np.ndarray, 
     Raises:
         UsageError: the shape does not go with the CFA, or a tag does not fit its field.
     """
-    if (tags.cfa is None) != (image.ndim == 3):
+    write_stored(path, image.shape, Stored([np.ascontiguousarray(image, "<u2").data]), tags)
+
+
+def write_stored(path: Path, shape: tuple[int, ...], stored: Stored, tags: DngTags) -> None:
+    """Write a DNG whose pixels are already in the form that they have in the file.
+
+    Raises:
+        UsageError: as `write_dng`.
+    """
+    if (tags.cfa is None) != (len(shape) == 3):
         raise UsageError(
-            f"a DNG of shape {image.shape} does not go with cfa={tags.cfa}: a mosaic has two axes, a linear image three"
+            f"a DNG of shape {shape} does not go with cfa={tags.cfa}: a mosaic has two axes, a linear image three"
         )
     with whole_file(path) as file:
-        file.write(_head(image.shape, tags))
-        file.write(np.ascontiguousarray(image, "<u2").data)
+        file.write(_head(shape, stored, tags))
+        for part in stored.parts:
+            file.write(part)
 
 
-def _head(shape: tuple[int, ...], tags: DngTags) -> bytes:
-    fixed, exif = [*_image_entries(shape, tags), *_color_entries(tags)], list(_exif_entries(tags))
+def _head(shape: tuple[int, ...], stored: Stored, tags: DngTags) -> bytes:
+    fixed, exif = [*_image_entries(shape, stored, tags), *_color_entries(tags)], list(_exif_entries(tags))
     # Where a file has a second image directory, LibRaw believes IFD0's own exposure time, exifread the Exif IFD's.
     preview = tiff.directory([tiff.numbers(254, LONG, 1)], 0) if tags.ifd0_exposure_time_s else b""
-    # Offsets are stored inline, so the lengths are known before the offsets are.
-    exif_at = tiff.HEADER_BYTES + len(tiff.directory([*fixed, *_pointers(0, 0, 0 if preview else None)], 0))
+    # The lengths are known before the offsets are.
+    exif_at = tiff.HEADER_BYTES + len(tiff.directory([*fixed, *_pointers(stored, 0, 0, 0 if preview else None)], 0))
     preview_at = exif_at + len(tiff.directory(exif, exif_at))
-    pointers = _pointers(preview_at + len(preview), exif_at, preview_at if preview else None)
+    pointers = _pointers(stored, preview_at + len(preview), exif_at, preview_at if preview else None)
     main = tiff.directory([*fixed, *pointers], tiff.HEADER_BYTES)
     return tiff.header() + main + tiff.directory(exif, exif_at) + preview
 
 
-def _pointers(pixels_at: int, exif_at: int, preview_at: int | None) -> list[tiff.Entry]:
-    codes = {273: pixels_at, 330: preview_at, 34665: exif_at}
-    return [tiff.numbers(code, LONG, offset) for code, offset in codes.items()]
+def _pointers(stored: Stored, pixels_at: int, exif_at: int, preview_at: int | None) -> list[tiff.Entry]:
+    offsets = pixels_at + np.cumsum([0, *_sizes(stored)[:-1]])
+    return [
+        tiff.numbers(324 if stored.tile else 273, LONG, *offsets.tolist()),
+        tiff.numbers(330, LONG, preview_at),
+        tiff.numbers(34665, LONG, exif_at),
+    ]
 
 
-def _image_entries(shape: tuple[int, ...], tags: DngTags) -> Iterable[tiff.Entry]:
+def _sizes(stored: Stored) -> list[int]:
+    return [memoryview(part).nbytes for part in stored.parts]
+
+
+def _image_entries(shape: tuple[int, ...], stored: Stored, tags: DngTags) -> Iterable[tiff.Entry]:
     height, width, samples = (*shape, 1)[:3]
     yield tiff.numbers(254, LONG, 0)
     yield tiff.numbers(256, LONG, width)
     yield tiff.numbers(257, LONG, height)
-    yield tiff.numbers(258, SHORT, *[16] * samples)
-    yield tiff.numbers(259, SHORT, 1)
+    yield tiff.numbers(258, SHORT, *[stored.bits] * samples)
+    yield tiff.numbers(259, SHORT, stored.compression)
     yield tiff.numbers(262, SHORT, _CFA if tags.cfa else _LINEAR_RAW)
     yield tiff.text(271, tags.make)
     yield tiff.text(272, tags.model)
     yield tiff.numbers(274, SHORT, tags.orientation)
     yield tiff.numbers(277, SHORT, samples)
-    yield tiff.numbers(278, LONG, height)
-    yield tiff.numbers(279, LONG, 2 * height * width * samples)
     yield tiff.numbers(284, SHORT, 1)
     yield tiff.text(306, _stamp(tags.captured_at))
     yield tiff.rationals(33434, [tags.ifd0_exposure_time_s])
     yield tiff.numbers(50717, LONG, *[tags.white_level] * samples)
+    if stored.tile:
+        yield tiff.numbers(322, LONG, stored.tile[1])
+        yield tiff.numbers(323, LONG, stored.tile[0])
+        yield tiff.numbers(325, LONG, *_sizes(stored))
+    else:
+        yield tiff.numbers(278, LONG, height)
+        yield tiff.numbers(279, LONG, *_sizes(stored))
 
 
 def _color_entries(tags: DngTags) -> Iterable[tiff.Entry]:
