@@ -8,6 +8,7 @@ import ctypes
 import itertools
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.context
 import multiprocessing.resource_tracker
 import os
 import resource
@@ -15,8 +16,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -25,11 +27,14 @@ from pebble import ProcessExpired, ProcessPool
 from pebble.pool.process import WORKERS_NAME
 
 from sidcurate import memory
-from sidcurate.errors import SidcurateError, Terminated
+from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 
 # Of <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
 _LONGEST_REASON = 300
+# So many starts for each worker, and nothing came of any: the next ones will end the same way.
+_MOST_STARTS = 3
+_LOOKED_AFTER_S = 1.0
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,12 +47,33 @@ class Failure:
     reason: str
 
 
+class _Recruiting(multiprocessing.context.SpawnContext):
+    """Starts workers, and counts the starts since an item last came back: pebble replaces the dead without end.
+
+    Spawned, because forking a process that runs OpenMP can deadlock.
+    """
+
+    in_vain = 0
+
+    def Process(  # type: ignore[override]  # noqa: N802 - the name that multiprocessing asks for
+        self,
+        target: Callable[..., None],
+        name: str,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> multiprocessing.context.SpawnProcess:
+        """Return a new worker."""
+        self.in_vain += 1
+        return multiprocessing.context.SpawnProcess(None, target, name, args, kwargs)
+
+
 @dataclass(frozen=True)
 class Crew:
     """Worker processes, started when the first item comes and kept for all that follow."""
 
     pool: ProcessPool
     count: int
+    recruiting: _Recruiting
 
 
 @contextmanager
@@ -61,12 +87,10 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
         memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
     """
     count = jobs or os.cpu_count() or 1
-    # Spawned, because forking a process that runs OpenMP can deadlock.
-    context = multiprocessing.get_context("spawn")
-    limits = (memory_bytes, os.getpid())
-    pool = ProcessPool(count, context=context, initializer=_prepare_worker, initargs=limits)
+    recruiting, limits = _Recruiting(), (memory_bytes, os.getpid())
+    pool = ProcessPool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
     try:
-        yield Crew(pool, count)
+        yield Crew(pool, count, recruiting)
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
@@ -93,6 +117,9 @@ def map_isolated(
         items: what to work on; read as far ahead as keeps the workers busy, no further.
         workers: who works.
         timeout_s: a worker that takes longer over one item is killed.
+
+    Raises:
+        MissingResourceError: workers end before they do anything.
     """
     remaining = iter(items)
     running: collections.deque[tuple[Item, Future[Any]]] = collections.deque()
@@ -100,14 +127,39 @@ def map_isolated(
         while True:
             for item in itertools.islice(remaining, 4 * workers.count - len(running)):
                 with _held_interrupts():
-                    running.append((item, workers.pool.schedule(function, (item,), timeout=timeout_s)))
+                    running.append((item, _scheduled(function, item, workers, timeout_s)))
             if not running:
                 return
             item, future = running.popleft()
+            _look_after(future, workers)
             yield item, _outcome(future, timeout_s)
     finally:
         for _, future in running:
             future.cancel()
+
+
+def _scheduled(function: Callable[[Item], Result], item: Item, workers: Crew, timeout_s: float) -> Future[Result]:
+    try:
+        future: Future[Result] = workers.pool.schedule(function, (item,), timeout=timeout_s)
+    except RuntimeError as error:  # The pool has given up, or this is itself a worker that runs a script again.
+        raise _without_workers() from error
+    future.add_done_callback(lambda _: setattr(workers.recruiting, "in_vain", 0))
+    return future
+
+
+def _look_after(future: Future[Result], workers: Crew) -> None:
+    """Wait for an item as long as there are workers that may bring it."""
+    while not wait([future], _LOOKED_AFTER_S).done:
+        if workers.recruiting.in_vain > _MOST_STARTS * workers.count:
+            raise _without_workers()
+
+
+def _without_workers() -> MissingResourceError:
+    return MissingResourceError(
+        "the worker processes end before they do anything. Each first runs the script that started it: that must be a "
+        'file, and do its work below `if __name__ == "__main__":`. If it does, memory may be short, or something kills '
+        "them: run again with --jobs 1"
+    )
 
 
 @contextmanager
@@ -130,6 +182,8 @@ def _outcome(future: Future[Result], timeout_s: float) -> Result | Failure:
         return future.result()
     except FutureTimeoutError:
         return Failure(f"the reader took longer than {timeout_s:g} s and was stopped")
+    except BrokenProcessPool as error:
+        raise _without_workers() from error
     except ProcessExpired as error:
         if error.exitcode == -signal.SIGTERM:  # No file does that: somebody is ending this run, workers first.
             raise Terminated from error

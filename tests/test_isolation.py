@@ -2,9 +2,13 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
+import pytest
 
 from sidcurate.isolation import Failure, crew, map_isolated
 
@@ -47,3 +51,36 @@ def test_items_are_read_only_as_far_ahead_as_keeps_the_workers_busy() -> None:
         next(stream)
         stream.close()
     assert len(taken) <= 8
+
+
+WORK = """
+from sidcurate.isolation import crew, map_isolated
+with crew(2) as workers:
+    print(*(result for _, result in map_isolated(abs, [-1, -2], workers)))
+"""
+GUARDED = "if __name__ == '__main__':" + WORK.replace("\n", "\n    ")
+LEAVES = "import os, sys\nif 'AGAIN' in os.environ: sys.exit(0)\nos.environ['AGAIN'] = 'yes'\n" + GUARDED
+
+
+def run_script(path: Path, script: str) -> subprocess.CompletedProcess[str]:
+    path.write_text(script)
+    return subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("script", [WORK, LEAVES], ids=["works-in-every-worker", "leaves-in-every-worker"])
+def test_a_crew_whose_workers_never_come_to_work_gives_up_and_says_why(tmp_path: Path, script: str) -> None:
+    ended = run_script(tmp_path / "script.py", script)
+    assert ended.returncode == 1
+    assert "MissingResourceError: the worker processes end before they do anything" in ended.stderr
+    assert ended.stdout == ""
+
+
+def test_a_script_that_keeps_its_work_to_itself_has_its_results(tmp_path: Path) -> None:
+    ended = run_script(tmp_path / "script.py", GUARDED)
+    assert (ended.returncode, ended.stdout) == (0, "1 2\n"), ended.stderr
+
+
+def test_a_crew_outlives_more_deaths_in_a_row_than_it_has_workers() -> None:
+    with crew(1) as workers:
+        results = [result for _, result in map_isolated(misbehave, ["exit"] * 8 + ["a"], workers)]
+    assert results == [Failure("the reader crashed (exit status 7)")] * 8 + ["A"]
