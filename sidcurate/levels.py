@@ -1,5 +1,6 @@
 """What the pixels say of black, white, bits, clipping and damage: exact integers from one histogram a CFA position."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ Histogram = Int64[np.ndarray, "65536"]
 Ints = tuple[int, ...]
 
 _CODES = 65536  # All of uint16: a smaller table would be overrun by curves that end above the declared white.
-_ROWS_AT_ONCE = 128  # bincount converts to 64 bits first; strips of this height stay in the cache.
+_ROWS_AT_ONCE = 16  # bincount counts numbers of 64 bits; so many rows of one position stay in the cache.
 _PER_MILLE = (0, 1, 10, 500, 990, 999, 1000)
 # A spike needs this many lower codes to be judged by, must stand so many of their standard deviations above their mean,
 # and hold this share of the sites, a lamp and not a few hot pixels.
@@ -69,7 +70,7 @@ def measure(
         black_level: declared black in DN, one value or one a CFA position; None leaves stray zeros unknown.
     """
     groups = cfa.sites(mosaic) if cfa_kind == "bayer" else (mosaic,)
-    histograms = [histogram(group) for group in groups]
+    histograms = _histograms(groups)
     dn_min, p0_1, p1, p50, p99, p99_9, dn_max = zip(*(order_statistics(each) for each in histograms), strict=True)
     by_cfa, clipped = _clipped(histograms, white_level)
     step = code_step(histograms, bits_declared)
@@ -99,10 +100,20 @@ def measure(
 
 def histogram(sites: UInt16[np.ndarray, "h w"]) -> Histogram:
     """Return the count of each of the 65536 codes."""
-    counts = np.zeros(_CODES, np.int64)
-    for top in range(0, len(sites), _ROWS_AT_ONCE):
-        strip = np.bincount(sites[top : top + _ROWS_AT_ONCE].ravel())
-        counts[: strip.size] += strip
+    return _histograms([sites])[0]
+
+
+def _histograms(groups: Sequence[UInt16[np.ndarray, "h w"]]) -> list[Histogram]:
+    """Return the histograms of some groups of sites, all read strip by strip, so that memory is passed over once."""
+    counts = [np.zeros(_CODES, np.int64) for _ in groups]
+    buffer = np.empty(_ROWS_AT_ONCE * max(group.shape[1] for group in groups), np.int64)
+    for top in range(0, max(map(len, groups)), _ROWS_AT_ONCE):
+        for group, total in zip(groups, counts, strict=True):
+            strip = group[top : top + _ROWS_AT_ONCE]
+            codes = buffer[: strip.size]
+            codes.reshape(strip.shape)[...] = strip
+            found = np.bincount(codes)
+            total[: found.size] += found
     return counts
 
 
@@ -127,13 +138,14 @@ def clip_code(counts: Histogram) -> int:
     if codes.size <= _NEIGHBORS:
         return -1
     used = counts[codes]
-    below = np.lib.stride_tricks.sliding_window_view(used[:-1], _NEIGHBORS)
-    scatter = np.maximum(below.std(axis=1), np.sqrt(below.mean(axis=1)))  # At least that of Poisson counts.
     here = used[_NEIGHBORS:]
     above = here[::-1].cumsum()[::-1] - here
     enough = max(_SPIKE_SITES, _SPIKE_SHARE * used.sum())
-    spikes = (here > below.mean(axis=1) + _DEVIATIONS * scatter) & (here > above) & (here >= enough)
-    return int(codes[_NEIGHBORS:][spikes][-1]) if spikes.any() else -1
+    high = np.flatnonzero((here > above) & (here >= enough))
+    below = np.lib.stride_tricks.sliding_window_view(used[:-1], _NEIGHBORS)[high]
+    scatter = np.maximum(below.std(axis=1), np.sqrt(below.mean(axis=1)))  # At least that of Poisson counts.
+    spikes = high[here[high] > below.mean(axis=1) + _DEVIATIONS * scatter]
+    return int(codes[_NEIGHBORS:][spikes[-1]]) if spikes.size else -1
 
 
 def code_step(histograms: list[Histogram], bits_declared: int | None) -> int | None:
@@ -192,8 +204,8 @@ def _stray_zero_fraction(histograms: list[Histogram], black_level: tuple[float, 
 
 
 def _zero_tail_fraction(mosaic: UInt16[np.ndarray, "h w"]) -> float:
-    filled = np.flatnonzero(mosaic.any(axis=1))
-    return 1.0 - (int(filled[-1]) + 1 if filled.size else 0) / len(mosaic)
+    filled = next((row + 1 for row in reversed(range(len(mosaic))) if mosaic[row].any()), 0)
+    return 1.0 - filled / len(mosaic)
 
 
 def _row_faults(mosaic: UInt16[np.ndarray, "h w"]) -> tuple[float, float]:

@@ -175,13 +175,16 @@ def _masked_black(raw: rawpy.RawPy) -> tuple[float, ...] | None:
     image, sizes = raw.raw_image, raw.sizes
     rows = slice(sizes.top_margin, sizes.top_margin + sizes.height)
     columns = slice(sizes.left_margin, sizes.left_margin + sizes.width)
-    darkest = np.percentile(image[rows, columns][::9, ::9], 1)  # An odd stride visits all CFA positions.
     margins = [
         (slice(0, rows.start), columns, 1),
         (slice(rows.stop, image.shape[0]), columns, 1),
         (rows, slice(0, columns.start), 0),
         (rows, slice(columns.stop, image.shape[1]), 0),
     ]
+    margins = [each for each in margins if image[each[:2]][::2, ::2].size >= _ENOUGH_SITES]
+    if not margins:
+        return None
+    darkest = np.percentile(image[rows, columns][::9, ::9], 1)  # An odd stride visits all CFA positions.
     masked = [(high, wide) for high, wide, along in margins if _is_masked(image[high, wide], along, darkest)]
     if not masked:
         return None
@@ -198,8 +201,6 @@ def _is_masked(margin: UInt16[np.ndarray, "h w"], along: int, darkest: float) ->
     A margin need not be masked: Sony's is lit, others are filled with a constant.
     """
     sites = margin[::2, ::2].astype(np.float64)
-    if sites.size < _ENOUGH_SITES:
-        return False
     low, median, high = np.percentile(sites, (25, 50, 75))
     if low == high or median > darkest:
         return False

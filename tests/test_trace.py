@@ -26,7 +26,10 @@ def measure(mosaic, cfa="RGGB", black=BLACK, white=WHITE):
     return trace.measure(mosaic, cfa, black, white)
 
 
-def test_bins_are_the_means_of_each_cfa_position(mosaic):
+@pytest.mark.parametrize("largest", [False, True])
+def test_bins_are_the_means_of_each_cfa_position(mosaic, largest):
+    if largest:
+        mosaic = np.random.default_rng(1).integers(0, 65536, mosaic.shape, dtype=np.uint16) | np.uint16(0x8001)
     kept = measure(mosaic)
     for position, plane in enumerate(kept.bins_dn):
         row, column = divmod(position, 2)
