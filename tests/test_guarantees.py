@@ -1,6 +1,7 @@
 """The promises of the README that only the system can witness: what is opened, written and connected to."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -13,7 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
+from reference_networks import port
 
+from sidcurate.cli import main
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.fuzz import seeds
 
@@ -58,65 +63,176 @@ def state(folder: Path) -> dict[str, tuple[object, ...]]:
     }
 
 
-def commands(work: Path) -> Iterator[list[str]]:
-    """Every verb that is told of raws, in the order of use; and those that write elsewhere."""
-    where = ["--device", "cam", "--manifests", str(work / "m")]
-    yield ["ingest", str(work / "cam"), *where, "--jobs", "2"]
-    yield ["ingest", str(work / "cam"), *where]
-    yield ["pair", *where]
-    yield ["validate", *where]
-    yield ["validate", *where, "--explain", "00001_00", "--png", str(work / "out.png")]
-    yield ["split", *where, "--train", "2", "--val", "1", "--test", "1"]
-    yield ["report", *where, "--format", "html", "--output", str(work / "out.html")]
-    yield ["rules"]
-    yield ["schema"]
+def curation(work: Path) -> list[list[str]]:
+    """Every verb that is told of raws and needs no training, in the order of use; and those that write elsewhere."""
+    where = ["--device", "cam", "--manifests", f"{work}/m"]
+    return [
+        ["ingest", f"{work}/cam", *where, "--jobs", "2"],
+        ["ingest", f"{work}/cam", *where],
+        ["pair", *where],
+        ["split", *where, "--train", "2", "--val", "1", "--test", "1"],
+        ["validate", *where],
+        ["validate", *where, "--explain", "00001_00", "--png", f"{work}/out.png"],
+        ["report", *where, "--format", "html", "--output", f"{work}/out.html"],
+        ["fsck", *where, "--deep", "--store", f"{work}/store", "--runs", f"{work}/runs"],
+        ["rules"],
+        ["schema"],
+    ]
+
+
+def training(work: Path) -> list[list[str]]:
+    """The verbs that train, judge and use a network, after the manifest was made."""
+    where = ["--device", "cam", "--manifests", f"{work}/m", "--store", f"{work}/store"]
+    runs, checkpoint = ["--runs", f"{work}/runs"], ["--checkpoint", f"{work}/runs/cam/tiny"]
+    finetune = ["finetune", *where, *runs, "--recipe", f"{work}/tiny.toml", "--jobs", "1"]
+    return [
+        finetune,
+        [*finetune, "--resume"],
+        ["evaluate", *where, *checkpoint, "--jobs", "1"],
+        ["enhance", f"{work}/cam/00001_00_0.1s.dng", *checkpoint, "--output", f"{work}/out.tif"],
+        ["weights", "import", f"{work}/port.pth", f"{work}/runs/imported"],
+        ["runs", *runs],
+        ["fsck", "--deep", *where, *runs],
+    ]
+
+
+TINY = """
+width = 4
+resolutions = 2
+patch = 16
+batch = 1
+unit = "steps"
+duration = 2
+schedule = [[0, 1e-3]]
+validate_every = 1
+"""
+# All in one process: to load torch takes longer than they do.
+TOGETHER = """
+import json, sys
+from sidcurate.cli import main
+if __name__ == "__main__":
+    for arguments in json.loads(sys.argv[1]):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            print(arguments[0], "ends with", end.code, file=sys.stderr)
+            if end.code not in (0, 1, 3):
+                raise
+"""
 
 
 @dataclass(frozen=True)
 class Witness:
-    """A session, what it was before, and the system calls of all verbs by their line."""
+    """A session, what it was before, and the system calls of some verbs by their line."""
 
-    raws: Path
+    work: Path
     before: dict[str, tuple[object, ...]]
     calls: Sequence[str]
 
+    @property
+    def raws(self) -> Path:
+        return self.work / "cam"
 
-@pytest.fixture
-def witness(tmp_path: Path) -> Witness:
-    if shutil.which("strace") is None:
-        pytest.skip("no strace on this machine")
-    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
-    work = tmp_path
-    raws, log = make_session(work), work / "calls"
-    before = state(raws)
+    @property
+    def reads(self) -> list[str]:
+        return [line for line, paths in self.of(OPENING) if any(path.startswith(f"{self.raws}/") for path in paths)]
+
+    def of(self, names: str) -> Iterator[tuple[str, list[str]]]:
+        """Yield each of some calls, with the paths that it names."""
+        call = re.compile(rf"\b({names.replace(',', '|')})\(")
+        for line in self.calls:
+            if found := call.search(line):
+                quoted = re.findall(r'"((?:[^"\\]|\\.)*)"', line[found.end() :])
+                handles = re.findall(r"^\d+<(.*?)>[,)]", line[found.end() :])
+                yield line, [str(self.work / path) for path in [*quoted, *handles]]
+
+
+def witnessed(work: Path, commands: list[list[str]], *, together: bool) -> Witness:
+    """Run some verbs under strace."""
+    before, log = state(work / "cam"), work.with_name("calls")
+    (work / "together.py").write_text(TOGETHER)
+    (work / "tmp").mkdir()
+    one_by_one = [["-m", "sidcurate", *row] for row in commands]
+    # What Python caches of its modules, and libraries put into the temporary folder, is no concern of a verb.
+    temporary = {"TMPDIR": f"{work}/tmp", "TORCHINDUCTOR_CACHE_DIR": f"{work}/tmp/inductor"}
+    settings = {"PYTHONDONTWRITEBYTECODE": "1", "OMP_NUM_THREADS": "1", **temporary}
     # With -y a file handle is shown with its path, so that a change through one is seen too.
-    trace = ["strace", "-f", "-y", "--seccomp-bpf", "-s", "4096", "-A", "-o", log]
-    for command in commands(work):
-        calls = ",".join((CHANGING, OPENING, CONNECTING))
+    trace = ["strace", "-f", "-y", "--seccomp-bpf", "-s", "4096", "-A", "-o", str(log)]
+    trace += ["-e", f"trace={','.join((CHANGING, OPENING, CONNECTING))}"]
+    for run in [[str(work / "together.py"), json.dumps(commands)]] if together else one_by_one:
         done = subprocess.run(
-            [*map(str, trace), "-e", f"trace={calls}", sys.executable, "-m", "sidcurate", *command],
+            [*trace, sys.executable, *run],
             capture_output=True,
             text=True,
             check=False,
             cwd=work,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'train'}", **settings},
         )
-        assert done.returncode in (0, 1, 3), (command, done.stderr)
+        assert done.returncode in (0, 1, 3), (run, done.stderr)
         assert "Traceback" not in done.stderr
-    return Witness(raws, before, log.read_text(errors="replace").splitlines())
+    return Witness(work, before, log.read_text(errors="replace").splitlines())
 
 
-def test_no_verb_changes_a_raw_leaves_the_folder_or_calls_another_machine(witness: Witness) -> None:
-    """One run of all verbs under strace, seen from four sides."""
-    assert state(witness.raws) == witness.before
-    below = [line for line in witness.calls if f"{witness.raws}/" in line or f'"{witness.raws}"' in line]
-    assert len(below) > 20, "the raws were read, or this sees nothing"
-    changing = re.compile(rf"\b({CHANGING.replace(',', '|')})\(")
-    assert [line for line in below if changing.search(line) or FOR_WRITING.search(line)] == []
-    assert [line for line in witness.calls if "secret.dng" in line or "/link.dng" in line] == []
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    """A folder with a session, where strace may trace."""
+    if shutil.which("strace") is None:
+        pytest.skip("no strace on this machine")
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")
+    make_session(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def broken_promises(witness: Witness) -> list[str]:
+    """Return every call that no verb may make."""
+    own = (f"{witness.work}/", "/dev/null/", "/dev/shm/")
+    changes = [*witness.of(CHANGING), *(row for row in witness.of(OPENING) if FOR_WRITING.search(row[0]))]
+    raws = [line for line, paths in changes if any(f"{path}/".startswith(f"{witness.raws}/") for path in paths)]
+    outside = [line for line, paths in changes if not all(f"{path}/".startswith(own) for path in paths)]
+    followed = [line for line in witness.calls if "secret.dng" in line or "/link.dng" in line]
     networked = [line for line in witness.calls if re.search(r"AF_INET|AF_PACKET|AF_NETLINK", line)]
-    assert [line for line in networked if "127.0.0.1" not in line and "::1" not in line] == []
+    away = [line for line in networked if "127.0.0.1" not in line and "::1" not in line]
+    return [*raws, *outside, *followed, *away]
+
+
+def test_no_verb_changes_a_raw_writes_elsewhere_leaves_the_folder_or_calls_another_machine(work: Path) -> None:
+    witness = witnessed(work, curation(work), together=False)
+    assert state(witness.raws) == witness.before
+    assert len(witness.reads) > 20, "the raws were read, or this sees nothing"
+    assert broken_promises(witness) == []
+
+
+def test_no_verb_that_trains_judges_or_enhances_does_so_either(work: Path) -> None:
+    where = ["--device", "cam", "--manifests", f"{work}/m"]
+    split = ["split", *where, "--train", "2", "--val", "1", "--test", "1"]
+    for verb in (["ingest", f"{work}/cam", *where, "--jobs", "1"], split, ["validate", *where]):
+        CliRunner().invoke(main, verb, catch_exceptions=False)
+    (work / "tiny.toml").write_text(TINY)
+    torch.save(port(), work / "port.pth")
+    witness = witnessed(work, training(work), together=True)
+    assert state(witness.raws) == witness.before
+    assert {path.name for path in (work / "runs/cam/tiny").iterdir()} > {"model.safetensors", "state.pt"}
+    assert len(witness.reads) > 8, "the raws were read, or this sees nothing"
+    assert broken_promises(witness) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'openat(AT_FDCWD</w>, "{work}/cam/a.dng", O_RDWR) = 3<{work}/cam/a.dng>',
+        'openat(AT_FDCWD</w>, "cam/a.dng", O_WRONLY|O_CREAT, 0666 <unfinished ...>',
+        'rename("{work}/cam/a.dng", "{work}/out") = 0',
+        "ftruncate(3<{work}/cam/a.dng>, 0) = 0",
+        'openat(AT_FDCWD</w>, "/root/.cache/x", O_WRONLY|O_CREAT, 0666) = 3</root/.cache/x>',
+        'mkdir("/elsewhere", 0777) = 0',
+        'openat(AT_FDCWD</w>, "{work}/secret.dng", O_RDONLY) = 3',
+        'connect(3<socket:[1]>, {{sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("1.1.1.1")}}, 16) = 0',
+    ],
+)
+def test_the_witness_sees_a_broken_promise(tmp_path: Path, line: str) -> None:
+    calls = [f"17 {line.format(work=tmp_path)}", f'17 openat(AT_FDCWD</w>, "{tmp_path}/m/x", O_RDWR|O_CREAT) = 3']
+    assert broken_promises(Witness(tmp_path, {}, calls)) == [calls[0]]
 
 
 ENVIRONMENTS = {

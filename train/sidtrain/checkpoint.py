@@ -7,6 +7,7 @@ sum, then the side-car is replaced, then the weights take their name; a reader f
 import hashlib
 import io
 import platform
+import re
 import subprocess
 import zipfile
 from collections.abc import Mapping
@@ -134,12 +135,15 @@ def git_revision() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None  # Installed: the repository around it, if any, is somebody else's.
-    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    # Neither `git describe` nor a plain `git status` only reads: they write what they learned into the index.
+    command = ["git", "--no-optional-locks", "-C", str(checkout), "status", "--porcelain=v2", "--branch", "-uno"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() or None
+    found = re.search(r"^# branch\.oid ([0-9a-f]{40,})$", done.stdout, re.MULTILINE)
+    changed = re.search(r"^[^#]", done.stdout, re.MULTILINE)
+    return found and found[1] + ("-dirty" if changed else "")
 
 
 def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
