@@ -1,5 +1,6 @@
 """What cards, disks and people do to a folder of raws: every file has a row, or a word that says why not."""
 
+import json
 import os
 import shutil
 import socket
@@ -66,6 +67,8 @@ def test_any_name_that_is_text_has_its_row_and_comes_through_every_table(raws: P
             output = ("--output", tmp_path / "page") if output_format == "html" else ()
             result = run(verb, "--device", "cam", "--manifests", tmp_path / "m", "--format", output_format, *output)
             assert result.exit_code in (0, 1)
+    result = run("fsck", "--deep", "--manifests", tmp_path / "m", "--store", tmp_path / "s", "--runs", tmp_path / "r")
+    assert (result.exit_code, f"raw ×{len(NAMES)}" in result.stdout) == (0, True)
 
 
 def test_what_is_no_plain_file_is_counted_and_stops_nothing(raws: Path, tmp_path: Path) -> None:
@@ -148,6 +151,34 @@ def test_a_clock_that_goes_back_between_two_scenes_loses_no_frame(raws: Path, tm
     write(raws / "IMG_0004.dng", after_s=2, seconds="10")
     pairs = [("IMG_0003.dng", "IMG_0004.dng"), ("IMG_0001.dng", "IMG_0002.dng")]
     assert sorted(times_and_pairs(raws, tmp_path)) == sorted(pairs)
+
+
+def test_a_clock_that_is_set_back_within_a_scene_parts_no_pair_or_says_so(raws: Path, tmp_path: Path) -> None:
+    write(raws / "IMG_0001.dng", after_s=600)
+    write(raws / "IMG_0002.dng", after_s=570, seconds="10")  # Set by half a minute between the two.
+    write(raws / "IMG_0003.dng", after_s=9000)
+    write(raws / "IMG_0004.dng", after_s=9000 - 3590, seconds="10")  # The summer time ends between the two.
+    assert times_and_pairs(raws, tmp_path) == [("IMG_0001.dng", "IMG_0002.dng")]
+    alone = {row.path: row.reason for row in manifests.load(tmp_path / "m/cam").unpaired}
+    assert alone.keys() == {"IMG_0003.dng", "IMG_0004.dng"}
+    assert all(alone.values())
+    told = ("short,long\nIMG_0001.dng,IMG_0002.dng\nIMG_0003.dng,IMG_0004.dng\n", tmp_path / "pairs.csv")
+    told[1].write_text(told[0])
+    assert run("pair", "--device", "cam", "--manifests", tmp_path / "m", "--pairs", told[1]).exit_code == 0
+    assert len(manifests.load(tmp_path / "m/cam").pairs) == 2
+
+
+def test_two_cameras_that_shoot_at_once_into_one_folder_make_no_pair_that_passes(raws: Path, tmp_path: Path) -> None:
+    for number, (name, serial, seconds) in enumerate(
+        (("IMG_0001", "1", "1/10"), ("DSC_0001", "2", "1/10"), ("IMG_0002", "1", "10"), ("DSC_0002", "2", "5"))
+    ):
+        write(raws / f"{name}.dng", after_s=number, seconds=seconds, serial=serial)
+    mixed = [pair for pair in times_and_pairs(raws, tmp_path) if pair[0][:3] != pair[1][:3]]
+    assert ("DSC_0001.dng", "IMG_0002.dng") in mixed
+    result = run("validate", "--device", "cam", "--manifests", tmp_path / "m", "--format", "json")
+    found = json.loads(result.stdout)["manifests"][0]["findings"]
+    assert [row["severity"] for row in found if row["code"] == "PAIR205"] == ["error"] * len(mixed)
+    assert result.exit_code == 1
 
 
 def test_a_card_with_two_cameras_is_read_whole_and_judged(raws: Path, tmp_path: Path) -> None:
