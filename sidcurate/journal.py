@@ -13,10 +13,13 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sidcurate.durable import read_bounded
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
 
 FILE = ".unfinished.jsonl"
+_MOST_BYTES = 1 << 33  # four million rows
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class Append(Protocol):
@@ -42,9 +45,12 @@ def rows(directory: Path, root: Path, reader: str) -> dict[RawFile, Capture]:
         directory: folder of the manifest.
         root: folder of the raws, absolute.
         reader: what reads now; rows of another one do not count.
+
+    Raises:
+        IntegrityError: what stands there is a link, no file, or larger than a journal can be.
     """
     try:
-        content = (directory / FILE).read_bytes()
+        content = read_bounded(directory / FILE, _MOST_BYTES)
     except FileNotFoundError:
         return {}
     lines = (line for line in _whole_lines(content) if (line.root, line.reader) == (str(root), reader))
@@ -69,7 +75,7 @@ def appending(directory: Path, root: Path, reader: str) -> Iterator[Append]:
         nonlocal handle
         if handle is None:
             directory.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            handle = os.open(path, _FLAGS, 0o666)
         line = _Line(root=str(root), reader=reader, mtime_ns=file.mtime_ns, capture=capture).model_dump_json().encode()
         # A line break before each: after a torn line too a row stands on its own.
         os.write(handle, b"\n" + hashlib.sha256(line).hexdigest().encode() + b" " + line)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from sidcurate import journal, manifests, reading
-from sidcurate.errors import UsageError
+from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.ingest import ingest
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
@@ -104,6 +104,22 @@ def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     kept_in(tmp_path, row("c.dng"))
     assert [file.path for file in journal.rows(directory, Path("/raws"), "reader 1")] == ["a.dng", "c.dng"]
+
+
+def test_a_journal_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "canon90d" / journal.FILE
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "outside")
+    (tmp_path / "outside").write_bytes(b"")
+    with pytest.raises(IntegrityError, match="is a link, which may lead anywhere"):
+        journal.rows(path.parent, Path("/raws"), "reader 1")
+    with pytest.raises(OSError, match="symbolic links"):
+        kept_in(tmp_path, row())
+    assert (tmp_path / "outside").read_bytes() == b""
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(IntegrityError, match="is no file"):
+        journal.rows(path.parent, Path("/raws"), "reader 1")
 
 
 def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> None:
