@@ -9,7 +9,7 @@ from sidcurate import journal, manifests, measuring, pairing, reading, source, s
 from sidcurate.errors import UsageError
 from sidcurate.isolation import Crew, crew
 from sidcurate.scan import RawFile, Scan, scan
-from sidcurate.schemas import Capture, Pair, Split, Unpaired
+from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.source import PairingRules, Source
 from sidcurate.times import Times, check_times, with_time
 
@@ -56,7 +56,8 @@ def ingest(
         dry_run: read everything, write nothing; what only traces tell stays unknown.
 
     Raises:
-        UsageError: no raws, the manifest is about another folder, or the folder went away.
+        UsageError: no raws, the manifest is about another folder, the folder went away, or another process has changed
+            the manifest meanwhile.
         MissingResourceError: a trace cannot be written.
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
@@ -88,8 +89,9 @@ def ingest(
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
-        told = _source(root, found.raws, rules, times)
-        manifests.save(directory, {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}, source=told)
+        told, made_from = _source(root, found.raws, rules, times), before.sums if before else {}
+        tables: Mapping[type[Record], Sequence[Record]] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
+        manifests.save(directory, tables, based_on=made_from, source=told)
         journal.sweep(directory)
     gone = {row.path for row in before.captures} - {row.path for row in rows} if before else ()
     return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from sidcurate import commits, manifests, source
 from sidcurate.cli import main
+from sidcurate.errors import UsageError
 from sidcurate.ingest import ingest
 from sidcurate.source import PairingRules, ToldPair
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -278,6 +279,21 @@ def test_a_raw_that_is_put_back_after_a_commit_that_was_cut_off_is_read_again(
     assert manifests.load(tmp_path / "m/cam").captures[0].iso == 100
     kept.replace(path)
     assert ingest(session, tmp_path / "m/cam", jobs=1).captures[0].iso == 800
+
+
+def test_what_others_commit_during_an_ingest_is_not_overwritten(session: Path, tmp_path: Path) -> None:
+    ingest(session, tmp_path / "m/cam", jobs=1)
+    os.utime(session / "IMG_0000.dng")
+
+    def split(stage: str, done: int, total: int) -> None:
+        where = ("--manifests", tmp_path / "m", "--device", "cam")
+        assert run("split", *where, "--train", 2, "--val", 0, "--test", 1).exit_code == 0
+
+    with pytest.raises(UsageError, match="was changed by another process meanwhile, nothing was written; run again"):
+        ingest(session, tmp_path / "m/cam", jobs=1, progress=split)
+    chosen = [row.split for row in manifests.load(tmp_path / "m/cam").pairs]
+    again = ingest(session, tmp_path / "m/cam", jobs=1)
+    assert ([row.split for row in again.pairs], again.read) == (chosen, 0)
 
 
 def test_split_selects_scenes_by_count(session: Path, tmp_path: Path) -> None:
