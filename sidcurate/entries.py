@@ -58,7 +58,7 @@ def record_path(pixels: Path) -> Path:
 
 def is_complete(pixels: Path) -> bool:
     """Return whether an entry was written to its end."""
-    return pixels.exists() and record_path(pixels).exists()
+    return pixels.is_file() and record_path(pixels).is_file()
 
 
 def found(store: Path) -> tuple[list[Path], list[Path]]:

@@ -32,19 +32,20 @@ class _File(NamedTuple):
 
 
 class _Root:
-    """The folder of the raws; what a link in it leads to outside is no raw of it, and is not looked at."""
+    """The folder of the raws. What a link in it leads to outside is no raw of it, nor is a pipe or a device."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._leads_out = cache(partial(rawfile.leads_out, path))  # Of folders: a million raws stand in a few.
 
     def status(self, path: Path) -> os.stat_result | None:
-        """Return the status of a file, None of what lies outside."""
+        """Return the status of a plain file, None of what is none or lies outside."""
         status = path.lstat()
         is_link = stat.S_ISLNK(status.st_mode)
         if self._leads_out(path.parent) or (is_link and rawfile.leads_out(self.path, path)):
             return None
-        return path.stat() if is_link else status
+        status = path.stat() if is_link else status
+        return status if stat.S_ISREG(status.st_mode) else None
 
 
 def states(directory: Path, captures: Rows[Capture], look: Look, progress: Callable[[str, int, int], None]) -> pa.Table:

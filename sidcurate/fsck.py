@@ -110,7 +110,7 @@ def examine_runs(found: Examination, runs: Path, *, deep: bool) -> None:
     }
     for path in sorted(weights):
         found.add("checkpoint", path, _weights_fault(path), "restore it from a copy, or train again")
-    for path in sorted(runs.rglob("state.pt")):
+    for path in sorted(filter(Path.is_file, runs.rglob("state.pt"))):
         cure = "restore it from a copy, or start again under another --name"
         found.add("state", path, _state_fault(path, deep=deep), cure)
 
@@ -207,7 +207,7 @@ def _examine_raws(
 
 def _raw_fault(capture: Capture, state: FileState) -> str | None:
     if state.size_bytes is None:
-        return "it is not there, or a link that leads out of the folder"
+        return "it is not there, no plain file, or a link that leads out of the folder"
     if state.size_bytes != capture.size_bytes:
         return f"it has {state.size_bytes} bytes, {capture.size_bytes} were ingested"
     if state.sha256 is not None and state.sha256 != capture.sha256:

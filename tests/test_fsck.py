@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -123,7 +126,7 @@ def test_a_raw_that_is_gone_or_cut_is_found_without_a_hash_and_a_flipped_one_wit
     write_source(folder / "m" / "cam", root=str(folder / "raws"), seen=seen)
     found = faults(folder)
     assert [name for name, _ in found] == [cut.name, gone.name]
-    assert found[1][1] == "it is not there, or a link that leads out of the folder"
+    assert found[1][1] == "it is not there, no plain file, or a link that leads out of the folder"
     assert (flipped.name, "its SHA-256 is not the one that was ingested") in faults(folder, "--deep")
 
 
@@ -139,6 +142,18 @@ def test_a_raw_that_a_link_took_the_place_of_is_not_looked_for_outside(folder) -
     (folder / "raws").rename(folder / "real")
     (folder / "raws").symlink_to("real")
     assert faults(folder, "--deep") == []
+
+
+def test_a_pipe_in_the_place_of_a_raw_is_not_waited_for(folder) -> None:
+    empty = folder / "raws" / "empty.dng"
+    empty.touch()
+    ingest(folder / "raws", folder / "m" / "cam", jobs=1)
+    empty.unlink()
+    os.mkfifo(empty)
+    places = ("--manifests", folder / "m", "--store", folder / "stores", "--runs", folder / "runs")
+    command = [sys.executable, "-m", "sidcurate", "fsck", "--deep", *map(str, places)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert (done.returncode, "empty.dng: it is not there, no plain file" in done.stdout) == (5, True)
 
 
 def test_a_folder_of_raws_that_is_gone_is_one_fault(folder) -> None:
