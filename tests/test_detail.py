@@ -91,6 +91,12 @@ def test_a_frame_of_noise_has_no_sharpness():
     assert detail.sharpness(trace.measure(codes, "RGGB", (BLACK,) * 4, (WHITE,) * 4)) is None
 
 
+@pytest.mark.parametrize("code", [0, 512, 700, 65535])
+def test_a_frame_of_one_code_tells_nothing(code):
+    found = trace.measure(np.full((SIDE, SIDE), code, np.uint16), "RGGB", (BLACK,) * 4, None)
+    assert (detail.noise(found), detail.sharpness(found)) == (None, None)
+
+
 def test_a_frame_too_small_for_coarse_detail_has_no_sharpness():
     codes = np.random.default_rng(0).normal(700, 15, (256, 256)).round().astype(np.uint16)
     assert detail.sharpness(trace.measure(codes, "RGGB", (BLACK,) * 4, (WHITE,) * 4)) is None

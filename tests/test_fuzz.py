@@ -69,6 +69,13 @@ def test_what_broke_once_ends_in_a_row(name: str, workers: Crew, tmp_path: Path)
     assert outcome.ending in ("read", "refused"), outcome.why
 
 
+def test_a_large_frame_of_one_code_is_read(workers: Crew, tmp_path: Path) -> None:
+    """As a damaged header makes one; it once divided by its detail."""
+    path = bare_dng(tmp_path / "a.dng", np.full((1024, 1024), 512, np.uint16))
+    (outcome,) = read_damaged([(0, "a.dng", path.read_bytes())], tmp_path / "f", workers, tmp_path / "m")
+    assert outcome.ending == "read", outcome.why
+
+
 @pytest.mark.parametrize("compression", [1, 7, 8, 34892])
 @pytest.mark.parametrize("side", [20_000, 60_000])
 def test_a_header_that_lies_about_its_size_is_refused_before_anything_is_unpacked(

@@ -89,7 +89,7 @@ def sharpness(trace: Trace) -> Estimate | None:
     tiles = np.minimum(tiles, np.quantile(tiles, 1 - lights))
     tiles -= tiles.mean(axis=(1, 2), keepdims=True)
     fine, coarse = (_power(tiles, Waves(_TILE, _TILE, band)) for band in (_FINE, _COARSE))
-    if coarse.value < _TELLING_SE * coarse.se:
+    if coarse.value <= _TELLING_SE * coarse.se:  # Both are 0 where all is one code.
         return None
     ratio = max(fine.value, 0.0) / coarse.value
     se = math.hypot(fine.se, ratio * coarse.se) / coarse.value
