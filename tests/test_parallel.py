@@ -150,3 +150,46 @@ def test_torchrun_trains_as_launch_does(session: Path, tmp_path: Path) -> None: 
     a, b = (runs.load_state(folder)["model"] for folder in (tmp_path / "one", run))
     assert all(float((value - b[name]).abs().max()) <= 1e-6 for name, value in a.items())
     assert json.loads((run / "run.json").read_text())["execution"]["processes"] == 2
+
+
+ENDING = """
+import os, sys
+from pathlib import Path
+from sidcurate.cli import main
+
+if __name__ == "__main__":
+    try:
+        main(["finetune", *sys.argv[1:]])
+    except SystemExit:
+        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        print(os.environ["RANK"], sorted(name for name in names if "gloo" in name))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read in /proc")
+@pytest.mark.parametrize("ruin", [{}, {"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60}])
+def test_no_thread_of_the_group_is_left_when_a_training_has_ended(
+    session: Path,  # noqa: F811
+    tmp_path: Path,
+    ruin: dict[str, object],
+) -> None:
+    """One that is left can abort the process at its end; when it does is chance."""
+    (tmp_path / "ending.py").write_text(ENDING)
+    options = {"--device": "phone", "--manifests": session / "manifests", "--store": session / "store"}
+    options |= {
+        "--runs": tmp_path / "runs",
+        "--recipe": write_recipe(tmp_path / "ten.toml", TEN.model_copy(update=ruin)),
+    }
+    command = [sys.executable, tmp_path / "ending.py", *(word for pair in options.items() for word in pair)]
+    common = {**os.environ, "WORLD_SIZE": "2", "SIDTRAIN_MEETING": (tmp_path / "meeting").as_uri()}
+    processes = [
+        subprocess.Popen(
+            list(map(str, command)),
+            env={**common, "RANK": rank, "LOCAL_RANK": rank, "GLOO_SOCKET_IFNAME": "lo"},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+    told = [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
+    assert told == ["0 []", "1 []"]

@@ -132,15 +132,15 @@ def finetune(
             scenes = decode(manifest, recipe, chosen, store_dir, jobs, on_store, group)
             for remark in policies.remarks(scenes.entries, recipe):
                 say(remark)
-            begin = _resumed if resume else partial(_begun, tune=tune)
             run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group), scenes.zeros)
-            run, step, position = begin(run, model, scenes, group, say)
-            return _train(run, scenes, step, position, group, on_step)
+            begin = partial(_resumed if resume else partial(_begun, tune=tune), run, model, scenes, group, say)
+            return _train(begin, scenes, group, on_step)
 
 
 def _train(
-    run: Run, scenes: Scenes, step: Step, position: Position, group: Group, on_step: Callable[[Done], None]
+    begin: Callable[[], tuple[Run, Step, Position]], scenes: Scenes, group: Group, on_step: Callable[[Done], None]
 ) -> Result:
+    run, step, position = begin()
     recipe, before, steps = run.recipe, time.perf_counter(), run.recipe.steps(len(scenes.train))
     cuts, left = partial(scenes.cuts, recipe, group.part(recipe.batch)), range(position.step, steps)
     with _held_stop() as stop, _curves(run, position, group) as draw, feed.batches(cuts, left, group.device) as batches:

@@ -7,6 +7,8 @@ parameters stay as close for about ten steps, after that Adam amplifies the roun
 
 import contextlib
 import ctypes
+import gc
+import importlib
 import os
 import signal
 import subprocess
@@ -116,6 +118,9 @@ def joined(device_type: DeviceType) -> Iterator[Group]:
     if processes == 1:
         yield Group(device)
         return
+    # DistributedDataParallel imports it. Imported after the group is made, its functions take the group for the default
+    # of an argument, and would keep it to the end of the interpreter.
+    importlib.import_module("torch.distributed.nn.functional")
     distributed.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         init_method=os.environ.get(_MEETING, "env://"),
@@ -130,6 +135,9 @@ def joined(device_type: DeviceType) -> Iterator[Group]:
             raise SidcurateError("another process of this training stopped; its own message says why") from error
         raise
     finally:
+        # With the last reference to the group go gloo's threads. One that is left drops the tensors of its last
+        # exchange when it gets to it; once the interpreter has gone, that aborts the process.
+        gc.collect()  # DistributedDataParallel holds the group, and lies in cycles.
         distributed.destroy_process_group()
 
 
