@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from sidcurate.errors import UsageError
-from sidtrain import metrics
+from sidtrain import metrics, similarity
 
 # What scikit-image calls our variants.
 ORACLE = {
@@ -36,6 +36,9 @@ def volume_ssim(x, y):
     return (luminance * (2 * covariance + 9e-4) / (variances + 9e-4)).mean()
 
 
+PROMISED = 1e-6
+
+
 def structured(height, width, seed=0):
     """Smooth shapes with flat black and flat white areas, where sums of squares cancel worst."""
     random = np.random.default_rng(seed)
@@ -53,7 +56,7 @@ def noisy(target, sigma=0.05, seed=1):
 def test_ssim_is_that_of_its_oracle_at_any_size(variant, shape):
     target = structured(*shape)
     assert metrics.ssim(noisy(target), target, variant) == pytest.approx(
-        oracle_ssim(noisy(target), target, variant), abs=1e-9
+        oracle_ssim(noisy(target), target, variant), abs=PROMISED
     )
 
 
@@ -63,8 +66,30 @@ def test_ssim_is_that_of_its_oracle_on_flat_bright_areas(variant, sigma):
     target = np.full((80, 120, 3), 0.9, np.float32)
     target[:, 60:] = 0.1
     assert metrics.ssim(noisy(target, sigma), target, variant) == pytest.approx(
-        oracle_ssim(noisy(target, sigma), target, variant), abs=1e-9
+        oracle_ssim(noisy(target, sigma), target, variant), abs=PROMISED
     )
+
+
+@pytest.mark.parametrize("variant", metrics.SSIM_VARIANTS)
+@pytest.mark.parametrize("cast", [(1, 1, 1), (0.2, 1, 0.7)])
+def test_ssim_of_a_drawing_is_that_of_its_oracle_though_all_its_rounding_errors_are_alike(variant, cast):
+    target = np.full((200, 500, 3), 0.9, np.float32)
+    target[:, 210:] = 0.1
+    output = np.float32(0.9) * target * np.float32(cast)
+    assert metrics.ssim(output, target, variant) == pytest.approx(oracle_ssim(output, target, variant), abs=3e-6)
+
+
+@pytest.mark.parametrize("variant", metrics.SSIM_VARIANTS)
+def test_ssim_is_that_of_its_oracle_where_tiles_meet(variant):
+    for height, width in ((similarity.ROWS + 11, similarity.COLUMNS + 11), (40, similarity.COLUMNS + 10)):
+        target = structured(height, width)
+        expected = oracle_ssim(noisy(target), target, variant)
+        assert metrics.ssim(noisy(target), target, variant) == pytest.approx(expected, abs=PROMISED)
+
+
+def test_ssim_is_the_same_to_the_last_bit_whichever_thread_is_first():
+    target = structured(300, 500)
+    assert len({metrics.ssim(noisy(target), target) for _ in range(10)}) == 1
 
 
 @settings(max_examples=25, deadline=None)
@@ -72,7 +97,9 @@ def test_ssim_is_that_of_its_oracle_on_flat_bright_areas(variant, sigma):
 def test_ssim_is_that_of_its_oracle_on_random_pictures(height, width, channels, seed):
     output, target = np.random.default_rng(seed).random((2, height, width, channels), dtype=np.float32)
     for variant in metrics.SSIM_VARIANTS:
-        assert metrics.ssim(output, target, variant) == pytest.approx(oracle_ssim(output, target, variant), abs=1e-9)
+        assert metrics.ssim(output, target, variant) == pytest.approx(
+            oracle_ssim(output, target, variant), abs=PROMISED
+        )
 
 
 def test_the_variants_of_ssim_differ():
