@@ -231,7 +231,9 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
 
 def unit_target(target: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*shape"]:
     """Return a 16-bit rendering in 0..1, contiguous."""
-    return np.ascontiguousarray(target, np.float32) / np.float32(65535)
+    x = np.array(target, np.float32, order="C")
+    x /= np.float32(65535)
+    return x
 
 
 def _scaled(
@@ -239,9 +241,8 @@ def _scaled(
 ) -> Float32[np.ndarray, "c h w"]:
     x = planes.astype(np.float32, order="C")  # Turned windows too: the default keeps the order of their memory.
     x -= black[:, None, None]
-    np.maximum(x, 0, out=x)
     x *= scale[:, None, None]
-    return np.minimum(x, np.float32(clip), out=x)
+    return np.clip(x, 0, np.float32(clip), out=x)
 
 
 def _reach(recipe: Recipe) -> int:
