@@ -7,6 +7,7 @@ module does not know makes every row doubtful: slow, never lax.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin
 
 import annotated_types as at
@@ -22,7 +23,6 @@ from sidcurate.rows import arrow_schema, table_of
 from sidcurate.schemas import Sieve
 
 _CHUNK = 1 << 12
-_CALENDAR = pa.array([datetime.min, datetime.max], pa.timestamp("us"))
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -120,9 +120,16 @@ def _of_type(column: pa.Array, annotation: Any) -> Iterator[pa.Array]:  # noqa: 
     elif annotation is float:
         yield pc.invert(pc.is_finite(column))
     elif annotation is datetime:
-        yield pc.or_(pc.less(column, _CALENDAR[0]), pc.greater(column, _CALENDAR[1]))
+        first, last = _calendar()
+        yield pc.or_(pc.less(column, first), pc.greater(column, last))
     elif annotation not in (str, int):
         yield column.is_valid()
+
+
+@cache
+def _calendar() -> pa.Array:
+    """Return what `datetime` can hold. To make its first value, pyarrow imports pandas: 0.3 s that no worker needs."""
+    return pa.array([datetime.min, datetime.max], pa.timestamp("us"))
 
 
 def _of_constraint(column: pa.Array, constraint: Any) -> pa.Array:  # noqa: ANN401 - constraints share no type
