@@ -52,7 +52,9 @@ class Examination:
 def folders(root: Path) -> list[Path]:
     """Return the folders that hold a manifest, or what is left or was begun of one, sorted by name."""
     names = (manifests.SUMS, *manifests.FILES, journal.FILE)
-    return sorted({path.parent for name in names for path in root.glob(f"*/{name}")})
+    found = {path.parent for name in names for path in root.glob(f"*/{name}")}
+    # A merge verifies the shards that it takes.
+    return sorted(folder for folder in found if not (folder / manifests.SHARD).exists())
 
 
 def examine_manifest(

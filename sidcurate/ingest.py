@@ -2,34 +2,50 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from sidcurate import journal, manifests, measuring, pairing, reading, source, splits
+from sidcurate import journal, kept, manifests, measuring, pairing, reading, shards, source, splits
 from sidcurate.errors import UsageError
 from sidcurate.isolation import Crew, crew
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
+from sidcurate.shards import Shard
 from sidcurate.source import PairingRules, Source
 from sidcurate.times import Times, check_times, with_time
 
 
 @dataclass(frozen=True)
-class Ingested:
-    """What an ingest found and wrote."""
+class Scanned:
+    """What a folder holds, the captures of its raws, and how many of them were read for it."""
 
     scan: Scan
     captures: list[Capture]
     read: int
-    pairs: list[Pair]
-    unpaired: list[Unpaired]
-    directory: Path
-    gone: int
 
     @property
     def unreadable(self) -> list[Capture]:
         """Captures whose pixels no reader could decode."""
         return [capture for capture in self.captures if capture.status == "unreadable"]
+
+
+@dataclass(frozen=True)
+class Ingested(Scanned):
+    """What an ingest found and wrote."""
+
+    pairs: list[Pair]
+    unpaired: list[Unpaired]
+    directory: Path
+    gone: int
+
+
+@dataclass(frozen=True)
+class IngestedShard(Scanned):
+    """What the ingest of one shard found, and wrote into its folder: `captures` are those that it owns."""
+
+    shard: Shard
+    folder: Path
 
 
 def ingest(
@@ -61,29 +77,19 @@ def ingest(
         MissingResourceError: a trace cannot be written.
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
-    found = scan(root)
-    place = _place(root)
+    found, place = scan(root), _place(root)
     last = source.read(directory)
-    _check_same_root(last, root.resolve(), directory)
+    check_same_root(last, root.resolve(), directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    check_times(times or {}, {file.path for file in found.raws})
-    times = last.times if times is None else times
-    captures = _known(last, before.captures if before else (), found.raws, directory, times)
-    captures |= _left(root, found.raws, directory)
+    rules, times = _told(found, last, rules, times)
+    captures = kept.committed(last, before.rows(Capture), found.raws, directory, times) if before else {}
+    captures |= kept.left(root, found.raws, directory, directory.name)
     fresh = [file for file in found.raws if file.path not in captures]
-    rules = rules or last.pairing
-    pairing.check_told(rules.told or (), {file.path for file in found.raws})
-    known = measuring.by_hashes(before.pairs, before.captures) if before and not _is_stale(last) else {}
-    if not dry_run:
-        measuring.sweep_traces(directory)
+    known = measuring.by_hashes(before.pairs, before.captures) if before and not kept.is_stale(last) else {}
     with crew(jobs) as workers:
-        for done, capture in enumerate(_read(root, fresh, directory, workers, dry_run=dry_run), start=1):
-            captures[capture.path] = capture
-            progress("reading raws", done, len(fresh))
-        if _place(root) != place:
-            raise UsageError(
-                f"{root} went away while it was read; bring it back and ingest again: what was read is kept"
-            )
+        reads = _read(root, fresh, directory, directory.name, workers, progress, dry_run=dry_run)
+        captures |= {capture.path: capture for capture in reads}
+        _check_place(root, place)
         rows = [with_time(captures[file.path], times) for file in found.raws]
         paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
         measure = partial(progress, "measuring pairs")
@@ -97,16 +103,95 @@ def ingest(
     return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))
 
 
-def _read(root: Path, files: Sequence[RawFile], directory: Path, workers: Crew, *, dry_run: bool) -> Iterator[Capture]:
-    """Yield the captures of some files, each kept in the journal before it is yielded."""
-    if dry_run:
-        yield from (capture for _, capture in reading.read_captures(root, files, directory.name, workers))
-        return
-    with journal.appending(directory, root.resolve(), reading.reader()) as append:
-        for file, capture in reading.read_captures(root, files, directory.name, workers, directory):
-            if capture.sha256:
+def ingest_shard(
+    root: Path,
+    directory: Path,
+    shard: Shard,
+    *,
+    rules: PairingRules | None = None,
+    times: Times | None = None,
+    jobs: int | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    dry_run: bool = False,
+) -> IngestedShard:
+    """Read the raws that one shard owns into its own folder beside the manifest; see `merging` for the rest.
+
+    What the manifest or an earlier run of the shard knows is not read again.
+
+    Args:
+        root: folder of all raws.
+        directory: folder of the manifest that the shard will be a part of; nothing in it is changed.
+        shard: which part to read.
+        rules: how all will be paired; by default as the last time.
+        times: as for `ingest`.
+        jobs: worker processes; one a core by default.
+        progress: called with the stage in words, the count done in it and the count to do.
+        dry_run: read everything, write nothing.
+
+    Raises:
+        UsageError, MissingResourceError, IntegrityError: as `ingest`; the last for a damaged shard too.
+    """
+    found, place = scan(root), _place(root)
+    folder = shards.folder_of(directory, shard)
+    mine = [file for file in found.raws if shard.owns(file.path)]
+    last = source.read(directory)
+    check_same_root(last, root.resolve(), directory)
+    before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
+    part = shards.load(folder) if shards.is_finished(folder) else None
+    rules, times = _told(found, part.statement.source if part else last, rules, times)
+    captures = kept.committed(last, before.rows(Capture), mine, directory, times) if before else {}
+    captures |= kept.committed(part.statement.source, part.rows, mine, folder, times) if part else {}
+    captures |= kept.left(root, mine, folder, directory.name)
+    fresh = [file for file in mine if file.path not in captures]
+    with crew(jobs) as workers:
+        reads = _read(root, fresh, folder, directory.name, workers, progress, dry_run=dry_run)
+        captures |= {capture.path: capture for capture in reads}
+        _check_place(root, place)
+    rows = [with_time(captures[file.path], times) for file in mine]
+    if not dry_run:
+        described = shards.Statement(
+            device=directory.name,
+            number=shard.number,
+            count=shard.count,
+            listing=shards.listing(found.raws),
+            source=_source(root, mine, rules, times),
+        )
+        shards.save(folder, described, rows)
+        journal.sweep(folder)
+    return IngestedShard(found, rows, len(fresh), shard, folder)
+
+
+def _told(
+    found: Scan, last: Source, rules: PairingRules | None, times: Times | None
+) -> tuple[PairingRules, Mapping[str, Fraction]]:
+    """Return how to pair and the exposure times that are given, where nothing was said as the last time."""
+    paths = {file.path for file in found.raws}
+    check_times(times or {}, paths)
+    rules = rules or last.pairing
+    pairing.check_told(rules.told or (), paths)
+    return rules, last.times if times is None else times
+
+
+def _read(
+    root: Path,
+    files: Sequence[RawFile],
+    folder: Path,
+    device: str,
+    workers: Crew,
+    progress: Callable[[str, int, int], None],
+    *,
+    dry_run: bool,
+) -> Iterator[Capture]:
+    """Yield the captures of some files, each kept in the journal of a folder before it is yielded."""
+    if not dry_run:
+        measuring.sweep_traces(folder)
+    reads = reading.read_captures(root, files, device, workers, None if dry_run else folder)
+    with journal.appending(folder, root.resolve(), reading.reader()) as append:
+        for done, (file, capture) in enumerate(reads, start=1):
+            if capture.sha256 and not dry_run:
                 append(file, capture)
             yield capture
+            progress("reading raws", done, len(files))
 
 
 def _place(root: Path) -> tuple[int, int] | None:
@@ -116,6 +201,11 @@ def _place(root: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
+
+
+def _check_place(root: Path, place: tuple[int, int] | None) -> None:
+    if _place(root) != place:
+        raise UsageError(f"{root} went away while it was read; bring it back and ingest again: what was read is kept")
 
 
 def pair_again(
@@ -149,45 +239,17 @@ def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, S
     return pairing.Pairing(splits.apply(paired.pairs, assigned), paired.unpaired)
 
 
-def _known(
-    last: Source, rows: Sequence[Capture], files: Sequence[RawFile], directory: Path, times: Times
-) -> dict[str, Capture]:
-    """Return the committed rows that still hold: same reader, size and time.
-
-    A row without a hash was never read through, one with an exposure time that nobody gives any more has lost its own.
-    """
-    if _is_stale(last):
-        return {}
-    whole = (row for row in rows if row.sha256 and (row.exposure_source != "override" or row.path in times))
-    by_path = {row.path: row for row in whole if _trace_is_kept(row, directory)}
-    return {
-        file.path: by_path[file.path]
-        for file in files
-        if file.path in by_path and last.seen.get(file.path) == (file.size_bytes, file.mtime_ns)
-    }
-
-
-def _left(root: Path, files: Sequence[RawFile], directory: Path) -> dict[str, Capture]:
-    """Return the rows that an ingest since the last commit has read, and did not come to commit."""
-    left = journal.rows(directory, root.resolve(), reading.reader())
-    return {file.path: left[file] for file in files if file in left and _trace_is_kept(left[file], directory)}
-
-
-def _trace_is_kept(row: Capture, directory: Path) -> bool:
-    needed = row.status == "ok" and reading.has_trace(row)
-    return not needed or measuring.trace_path(directory, row.sha256 or "").is_file()
-
-
-def _is_stale(last: Source) -> bool:
-    return last.reader != reading.reader()
-
-
 def _source(root: Path, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:
     seen = {file.path: (file.size_bytes, file.mtime_ns) for file in files}
     return Source(root=str(root.resolve()), reader=reading.reader(), pairing=rules, times=dict(times), seen=seen)
 
 
-def _check_same_root(last: Source, root: Path, directory: Path) -> None:
+def check_same_root(last: Source, root: Path, directory: Path) -> None:
+    """Refuse a manifest that is about another folder.
+
+    Raises:
+        UsageError: it is.
+    """
     if last.root and Path(last.root).resolve() != root:
         raise UsageError(
             f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "

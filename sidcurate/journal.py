@@ -38,13 +38,14 @@ class _Line(BaseModel):
     capture: Capture
 
 
-def rows(directory: Path, root: Path, reader: str) -> dict[RawFile, Capture]:
+def rows(directory: Path, root: Path, reader: str, device: str) -> dict[RawFile, Capture]:
     """Return the rows that an interrupted ingest has left, by the file as it was seen.
 
     Args:
         directory: folder of the manifest.
         root: folder of the raws, absolute.
         reader: what reads now; rows of another one do not count.
+        device: slug of the camera; nor do rows of another one.
 
     Raises:
         IntegrityError: what stands there is a link, no file, or larger than a journal can be.
@@ -57,7 +58,7 @@ def rows(directory: Path, root: Path, reader: str) -> dict[RawFile, Capture]:
     return {
         RawFile(line.capture.path, line.capture.size_bytes or 0, line.mtime_ns): line.capture
         for line in lines
-        if line.capture.device == directory.name
+        if line.capture.device == device
     }
 
 

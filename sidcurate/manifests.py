@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUMS = commits.RECORD
+SHARD = "shard.json"
+"""Stands beside captures that are but a part of a manifest: see `shards`."""
 FILES = tuple(f"{model.table}.parquet" for model in RECORDS)
 _JUDGED = b"sidcurate.judged"
 
@@ -95,12 +97,23 @@ def find(root: Path, device: str) -> Path:
     """
     directory = root / device
     if directory not in directories(root):
+        if (parts := shards_folder(directory)).is_dir():
+            raise UsageError(f"no manifest of device {device!r} under {root}, but its shards: {_merge(parts)}")
         known = ", ".join(path.name for path in directories(root)) or "none"
         raise UsageError(
             f"no manifest of device {device!r} under {root} (there: {known}); "
             f"run `sidcurate ingest FOLDER --device {device}`"
         )
     return directory
+
+
+def shards_folder(directory: Path) -> Path:
+    """Return where the shards of a manifest lie: beside it, under a name that no device has."""
+    return directory.with_name(f"{directory.name}.shards")
+
+
+def _merge(parts: Path) -> str:
+    return f"when all are finished, run `sidcurate manifest merge {parts}/*`"
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -115,13 +128,16 @@ def load(directory: Path, progress: Callable[[str, int, int], None] = _silent) -
         progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
+        UsageError: the folder is a shard.
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
+    if (directory / SHARD).exists():
+        raise UsageError(f"{directory} is a shard, not yet a manifest: {_merge(directory.parent)}")
     commit = commits.read(directory, FILES)
     found = {model: _packed(directory, commit, model) for model in RECORDS}
     return Manifest(
         directory=directory,
-        tables={model: _strict(table, model, progress) for model, table in found.items()},
+        tables={model: strict(table, model, progress) for model, table in found.items()},
         judged=_judged(found[Finding], directory),
         sums=commit.sums,
     )
@@ -166,7 +182,7 @@ def save(
         MissingResourceError: the disk is full, or refuses; the manifest is what it was, or the new one.
     """
     files = {
-        _file_name(model): _parquet_bytes(model, given, judged if model is Finding else None)
+        _file_name(model): parquet_bytes(model, given, judged if model is Finding else None)
         for model, given in rows.items()
     }
     beside = {SOURCE: content(source)} if source else None
@@ -179,7 +195,8 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] | None) -> bytes:
+def parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] | None = None) -> bytes:
+    """Return the bytes of the Parquet file of one table, as for `save`."""
     metadata = None if judged is None else {_JUDGED: json.dumps(judged, sort_keys=True).encode()}
     table = given if isinstance(given, pa.Table) else table_of(model, given)
     buffer = io.BytesIO()
@@ -191,6 +208,27 @@ def _parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] 
         write_page_checksum=True,
     )
     return buffer.getvalue()
+
+
+def strict(
+    packed: Packed | None, model: type[Record], progress: Callable[[str, int, int], None] = _silent
+) -> pa.Table | Packed:
+    """Return a table of which every row keeps what its record promises, in the schema of its model.
+
+    Raises:
+        IntegrityError: a row does not, or the bytes are no Parquet file of ours.
+    """
+    if packed is None:
+        return arrow_schema(model).empty_table()
+    others, done = [], 0
+    for batch in packed.batches():
+        strict = _strict_batch(batch, model, packed.where, done)
+        if strict is not batch:
+            others.append(strict)
+        done += batch.num_rows
+        progress(f"reading {model.table}", done, packed.num_rows)
+    as_model = packed.schema.equals(arrow_schema(model))
+    return packed if as_model else pa.concat_tables([arrow_schema(model).empty_table(), *others])
 
 
 def _packed(directory: Path, commit: commits.Commit, model: type[Record]) -> Packed | None:
@@ -205,21 +243,6 @@ def _judged(findings: Packed | None, directory: Path) -> dict[str, Any] | None:
     except ValidationError as error:
         where = directory / _file_name(Finding)
         raise IntegrityError(f"{where} does not say what it was judged by; {commits.START_AGAIN}") from error
-
-
-def _strict(packed: Packed | None, model: type[Record], progress: Callable[[str, int, int], None]) -> pa.Table | Packed:
-    """Return a table of which every row keeps what its record promises, in the schema of its model."""
-    if packed is None:
-        return arrow_schema(model).empty_table()
-    others, done = [], 0
-    for batch in packed.batches():
-        strict = _strict_batch(batch, model, packed.where, done)
-        if strict is not batch:
-            others.append(strict)
-        done += batch.num_rows
-        progress(f"reading {model.table}", done, packed.num_rows)
-    as_model = packed.schema.equals(arrow_schema(model))
-    return packed if as_model else pa.concat_tables([arrow_schema(model).empty_table(), *others])
 
 
 def _strict_batch(batch: pa.Table, model: type[Record], where: Path, before: int) -> pa.Table:

@@ -42,13 +42,15 @@ def sums(directory: Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def kill_after(rows: int, raws: Path, directory: Path, number: signal.Signals) -> None:
-    """Ingest in another process, and end it once so many rows are known."""
+def kill_after(
+    rows: int, raws: Path, directory: Path, number: signal.Signals, *options: str, kept: Path | None = None
+) -> None:
+    """Ingest in another process, and end it once so many rows are known, by default in the folder of the manifest."""
     command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", directory.parent, "--device", "cam"]
-    with subprocess.Popen([*map(str, command), "--jobs", "2"], stderr=subprocess.PIPE) as process:
-        kept = directory / journal.FILE
+    with subprocess.Popen([*map(str, command), "--jobs", "2", *options], stderr=subprocess.PIPE) as process:
+        journaled = (kept or directory) / journal.FILE
         end = time.monotonic() + 30
-        while not kept.exists() or kept.read_bytes().count(b"\n") < rows:
+        while not journaled.exists() or journaled.read_bytes().count(b"\n") < rows:
             assert process.poll() is None, "it ended before it was interrupted"
             assert time.monotonic() < end
             time.sleep(0.002)
@@ -85,17 +87,16 @@ def kept_in(folder: Path, *rows) -> Path:
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [row("a.dng"), row("b\nc \u00e9.dng")]
-    assert journal.rows(kept_in(tmp_path, *rows), Path("/raws"), "reader 1") == dict(rows)
+    assert journal.rows(kept_in(tmp_path, *rows), Path("/raws"), "reader 1", "canon90d") == dict(rows)
 
 
 @pytest.mark.parametrize(("root", "reader"), [("/other", "reader 1"), ("/raws", "reader 2")])
 def test_rows_of_another_folder_or_reader_do_not_count(tmp_path: Path, root: str, reader: str) -> None:
-    assert journal.rows(kept_in(tmp_path, row()), Path(root), reader) == {}
+    assert journal.rows(kept_in(tmp_path, row()), Path(root), reader, "canon90d") == {}
 
 
 def test_rows_of_another_device_do_not_count(tmp_path: Path) -> None:
-    directory = kept_in(tmp_path, row())
-    assert journal.rows(directory.rename(tmp_path / "other"), Path("/raws"), "reader 1") == {}
+    assert journal.rows(kept_in(tmp_path, row()), Path("/raws"), "reader 1", "other") == {}
 
 
 def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
@@ -103,7 +104,7 @@ def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
     path = directory / journal.FILE
     path.write_bytes(path.read_bytes()[:-100])
     kept_in(tmp_path, row("c.dng"))
-    assert [file.path for file in journal.rows(directory, Path("/raws"), "reader 1")] == ["a.dng", "c.dng"]
+    assert [file.path for file in journal.rows(directory, Path("/raws"), "reader 1", "canon90d")] == ["a.dng", "c.dng"]
 
 
 def test_a_journal_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
@@ -112,14 +113,14 @@ def test_a_journal_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(t
     path.symlink_to(tmp_path / "outside")
     (tmp_path / "outside").write_bytes(b"")
     with pytest.raises(IntegrityError, match="is a link, which may lead anywhere"):
-        journal.rows(path.parent, Path("/raws"), "reader 1")
+        journal.rows(path.parent, Path("/raws"), "reader 1", "canon90d")
     with pytest.raises(OSError, match="symbolic links"):
         kept_in(tmp_path, row())
     assert (tmp_path / "outside").read_bytes() == b""
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(IntegrityError, match="is no file"):
-        journal.rows(path.parent, Path("/raws"), "reader 1")
+        journal.rows(path.parent, Path("/raws"), "reader 1", "canon90d")
 
 
 def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> No
     whole = path.read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        found = journal.rows(directory, Path("/raws"), "reader 1")
+        found = journal.rows(directory, Path("/raws"), "reader 1", "canon90d")
         assert found in ({}, dict([row()])), at
 
 
@@ -139,7 +140,7 @@ def test_a_row_of_another_schema_is_read_again(tmp_path: Path) -> None:
     line["capture"]["new_field"] = 1
     text = json.dumps(line).encode()
     path.write_bytes(b"\n" + hashlib.sha256(text).hexdigest().encode() + b" " + text)
-    assert journal.rows(directory, Path("/raws"), "reader 1") == {}
+    assert journal.rows(directory, Path("/raws"), "reader 1", "canon90d") == {}
 
 
 def test_a_row_whose_file_has_changed_since_is_read_again(raws: Path, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 VERBS = (
     "ingest",
     "pair",
+    "manifest",
     "validate",
     "split",
     "finetune",

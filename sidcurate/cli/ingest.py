@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +21,23 @@ from sidcurate.errors import UsageError
 from sidcurate.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
-    from sidcurate.ingest import Ingested
+    from sidcurate.ingest import Ingested, IngestedShard
     from sidcurate.schemas import Capture, Pair
+    from sidcurate.shards import Shard
 
 SOME_UNREADABLE = 3
 _LINES_SHOWN = 30
+
+
+def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> "Shard | None":
+    if value is None:
+        return None
+    from sidcurate.shards import Shard
+
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", value)
+    if found is None or int(found[1]) > int(found[2]):
+        raise click.BadParameter(f"{value!r} is no shard; the first of eight is 1/8, the last 8/8", ctx, parameter)
+    return Shard(int(found[1]), int(found[2]))
 
 
 @click.command(short_help="Read the raws of a camera into a manifest.")
@@ -49,6 +61,12 @@ _LINES_SHOWN = 30
     help="CSV with path,exposure_time_s: the real times of raws whose headers are wrong.  [default: as the last time]",
 )
 @click.option("--no-times", is_flag=True, help="Forget kept exposure times: take those of the headers again.")
+@click.option(
+    "--shard",
+    callback=_shard,
+    metavar="I/N",
+    help="Read only the I-th of N parts, into DEVICE.shards/; `sidcurate manifest merge` makes the manifest of all.",
+)
 @jobs_option
 @dry_run_option
 @click.pass_context
@@ -62,6 +80,7 @@ def command(
     scene_gap_s: float | None,
     times_csv: Path | None,
     no_times: bool,
+    shard: "Shard | None",
     jobs: int | None,
     dry_run: bool,
 ) -> None:
@@ -71,9 +90,10 @@ def command(
     made of what SID's lists say, without a raw; ingest the folder of the raws later, and the scenes keep their split.
     """
     if sid_lists:
-        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs:
+        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard:
             raise UsageError(
-                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times and --jobs out"
+                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times, --shard and "
+                "--jobs out"
             )
         _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
         return
@@ -81,25 +101,36 @@ def command(
         raise UsageError("--times gives exposure times, --no-times forgets them: leave one of them out")
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
-    from sidcurate.ingest import ingest
+    from sidcurate.ingest import ingest, ingest_shard
     from sidcurate.times import read_times
 
     directory = manifests_root / _slug(device or folder.resolve().name)
     if directory.resolve().is_relative_to(folder.resolve()):
         raise UsageError(f"{manifests_root} lies in {folder}, where nothing is written: name another with --manifests")
     with progress() as report:
-        result = ingest(
-            folder,
-            directory,
-            rules=pairing_rules(pairs_csv, scene_gap_s),
-            times=read_times(times_csv) if times_csv else {} if no_times else None,
-            jobs=jobs,
-            progress=report,
-            dry_run=dry_run,
-        )
-    click.echo("\n".join(_summary(result)))
-    _say_what_is_next(directory, dry_run=dry_run)
+        given: dict[str, Any] = {
+            "rules": pairing_rules(pairs_csv, scene_gap_s),
+            "times": read_times(times_csv) if times_csv else {} if no_times else None,
+            "jobs": jobs,
+            "progress": report,
+            "dry_run": dry_run,
+        }
+        result = ingest_shard(folder, directory, shard, **given) if shard else ingest(folder, directory, **given)
+    _print(result, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
+
+
+def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
+    from sidcurate.ingest import Ingested
+
+    click.echo("\n".join(_captures_in_words(result)))
+    if isinstance(result, Ingested):
+        click.echo("\n".join(_rest_in_words(result)))
+        _say_what_is_next(result.directory, dry_run=dry_run)
+        return
+    click.echo(f"shard {result.shard}: {result.folder}")
+    merge = f"when all {result.shard.count} are finished: sidcurate manifest merge {result.folder.parent}/*"
+    say("dry run: nothing was written" if dry_run else merge)
 
 
 def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:
@@ -111,7 +142,7 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
     click.echo(f"{len(result.captures)} raws listed, none of them read")
     for line in _some(dict.fromkeys(row.reason for row in result.unpaired)):
         click.echo(line)
-    click.echo(_pairs_in_words(result.pairs))
+    click.echo(pairs_in_words(result.pairs))
     click.echo(f"manifest: {directory}")
     _say_what_is_next(directory, dry_run=dry_run)
 
@@ -127,12 +158,11 @@ def _slug(name: str) -> str:
     return slug
 
 
-def _summary(result: "Ingested") -> Iterator[str]:
+def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
     captures, scan = result.captures, result.scan
+    part = "" if len(captures) == len(scan.raws) else f" of {len(scan.raws)}"
     skipped = f"{scan.side_cars} side-cars and {scan.others.total()} other files skipped"
-    yield f"{len(captures)} raws, {result.read} of them read now; {skipped}"
-    if result.gone:
-        yield f"  {result.gone} raws of the last ingest are not there any more: is a card or a disk missing?"
+    yield f"{len(captures)}{part} raws, {result.read} of them read now; {skipped}"
     yield from _some(f"not listed: {path} ({why}): nothing in it has a row" for path, why in scan.unlisted.items())
     if NOT_TEXT in scan.others:
         yield f"  {scan.others[NOT_TEXT]} files have {NOT_TEXT}, and no row: rename them and ingest again"
@@ -141,13 +171,19 @@ def _summary(result: "Ingested") -> Iterator[str]:
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
-    yield _pairs_in_words(result.pairs)
+
+
+def _rest_in_words(result: "Ingested") -> Iterator[str]:
+    if result.gone:
+        yield f"  {result.gone} raws of the last ingest are not there any more: is a card or a disk missing?"
+    yield pairs_in_words(result.pairs)
     unreadable = {capture.path for capture in result.unreadable}
     yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
     yield f"manifest: {result.directory}"
 
 
-def _pairs_in_words(pairs: "Sequence[Pair]") -> str:
+def pairs_in_words(pairs: "Sequence[Pair]") -> str:
+    """Return how many pairs there are, in how many scenes and in which parts of the split."""
     parts = Counter(pair.split or "none" for pair in pairs)
     split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
     return f"{len(pairs)} pairs in {len({pair.scene_id for pair in pairs})} scenes ({split or 'no split'})"
