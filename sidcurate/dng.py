@@ -1,16 +1,19 @@
 """What a DNG states about its sensor, from the directory (IFD) of its full-size raw image.
 
 LibRaw gives these facts too, but truncates a fractional black, reports a missing tag as 0 or 65535, shows a 4x4 pattern
-by its top-left quarter, and does not tell that tiles are missing. exifread does not enter the sub-IFDs, where most DNGs
-keep them. Tag numbers are those of TIFF 6.0, TIFF/EP and the DNG 1.7 specification.
+by its top-left quarter, and does not tell that tiles are missing. Tag numbers are those of TIFF 6.0, TIFF/EP and the
+DNG 1.7 specification.
 """
 
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Shaped
+
+from sidcurate.directories import Directories, Entry, Read
 
 Directory: TypeAlias = dict[int, Float64[np.ndarray, "values"]]
 
@@ -28,9 +31,6 @@ _WANTED = {
 }
 _MOST_SUB_IFDS = 32  # A file has a handful; a damaged count has millions.
 _COLOR_LETTERS = np.array(list("RGBCMYW"))  # By the codes of CFAPattern.
-
-# numpy's name for each TIFF type: BYTE, SHORT, LONG, RATIONAL, their signed kin, FLOAT, DOUBLE and IFD.
-_TYPES = {1: "u1", 3: "u2", 4: "u4", 5: "2u4", 6: "i1", 8: "i2", 9: "i4", 10: "2i4", 11: "f4", 12: "f8", 13: "u4"}
 
 
 @dataclass(frozen=True)
@@ -52,41 +52,40 @@ class SensorTags:
 
 def sensor_tags(content: bytes) -> SensorTags | None:
     """Return what a DNG states about its sensor; None for every other file and for a damaged header."""
+    return sensor_tags_at(lambda start, count: content[start : start + count], len(content))
+
+
+def sensor_tags_at(read: Read, size_bytes: int) -> SensorTags | None:
+    """Return what `sensor_tags` does of a file of so many bytes that is read piece by piece."""
     try:
         with np.errstate(all="ignore"):  # Rationals may be 1/0 or 0/0.
-            directory = _raw_directory(content)
-            return _sensor_tags(directory, len(content)) if directory else None
-    # Whether the file is readable is LibRaw's to say; a damaged header states nothing, and the levels are LibRaw's.
+            directory = _raw_directory(read)
+            return _sensor_tags(directory, size_bytes) if directory else None
     except (ValueError, LookupError, ArithmeticError, struct.error):
         return None
 
 
-def _raw_directory(content: bytes) -> Directory | None:
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(content[:4])
-    if order is None:
+def _raw_directory(read: Read) -> Directory | None:
+    tiff = Directories.of(read) if read(0, 4) in (b"II*\0", b"MM\0*") else None
+    if tiff is None:
         return None
-    first = _directory(content, order, *struct.unpack_from(f"{order}I", content, 4))
+    first = tiff.first(_WANTED)
     if _DNG_VERSION not in first:
         return None
-    offsets = first.get(_SUB_IFDS, np.zeros(0))[:_MOST_SUB_IFDS]
-    directories = [first, *(_directory(content, order, int(offset)) for offset in offsets)]
-    full_size = [each for each in directories if not _number(each, _SUBFILE, 0)]
+    below = tiff.numbers(first[_SUB_IFDS])[:_MOST_SUB_IFDS] if _SUB_IFDS in first else []
+    directories = [first, *(tiff.at(place, _WANTED) for place in below if isinstance(place, int))]
+    found = (_values(tiff, entries) for entries in directories)
+    full_size = (each for each in found if not _number(each, _SUBFILE, 0))
     return next((each for each in full_size if _number(each, _PHOTOMETRIC, 0) in (_CFA_IMAGE, _LINEAR_RAW)), None)
 
 
-def _directory(content: bytes, order: str, offset: int) -> Directory:
-    """Return the wanted numbers of a directory by tag, rationals as quotients."""
-    (count,) = struct.unpack_from(f"{order}H", content, offset)
+def _values(tiff: Directories, entries: Mapping[int, Entry]) -> Directory:
+    """Return the numbers of a directory by tag, rationals as quotients."""
     found: Directory = {}
-    for row in range(offset + 2, offset + 2 + 12 * count, 12):
-        code, kind, length = struct.unpack_from(f"{order}HHI", content, row)
-        if code not in _WANTED or kind not in _TYPES:
-            continue
-        dtype = np.dtype(f"{_TYPES[kind][:-2]}{order}{_TYPES[kind][-2:]}")
-        inline = length * dtype.itemsize <= 4
-        start = row + 8 if inline else struct.unpack_from(f"{order}I", content, row + 8)[0]
-        values = np.frombuffer(content, dtype, length, start).astype(np.float64)
-        found[code] = values[:, 0] / values[:, 1] if values.ndim == 2 else values
+    for code, entry in entries.items():
+        values = np.array(tiff.numbers(entry), np.float64)
+        if values.size:
+            found[code] = values[:, 0] / values[:, 1] if values.ndim == 2 else values
     return found
 
 

@@ -6,24 +6,20 @@ unknown.
 """
 
 import math
-from collections.abc import Mapping
+import struct
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sidcurate.containers import exif_tags
+from sidcurate.containers import Tags, exif_tags
+from sidcurate.directories import Read
 from sidcurate.raw import LibrawReadings
 from sidcurate.schemas import Source
 
-Tags = Mapping[str, Any]
-
-# Tags that exifread has no name for.
-_STANDARD_OUTPUT_SENSITIVITY = "Tag 0x8831"
-_UNIQUE_CAMERA_MODEL, _CAMERA_SERIAL_NUMBER = "Tag 0xC614", "Tag 0xC62F"
 # Of the tags that may hold ISO, the first with a value counts; 65535 there means "see the next".
-_ISO_TAGS = ("ISOSpeedRatings", "RecommendedExposureIndex", _STANDARD_OUTPUT_SENSITIVITY)
+_ISO_TAGS = ("ISOSpeedRatings", "RecommendedExposureIndex", "StandardOutputSensitivity")
 _TIME_TAGS = (
     ("DateTimeOriginal", "SubSecTimeOriginal", "OffsetTimeOriginal"),
     ("DateTimeDigitized", "SubSecTimeDigitized", "OffsetTimeDigitized"),
@@ -77,12 +73,21 @@ def read_header(path: Path) -> Metadata:
 
 def header_of(stream: BinaryIO) -> Metadata:
     """Return what `read_header` does of an open file, or of one in memory."""
+
+    def read(start: int, count: int) -> bytes:
+        stream.seek(start)
+        return stream.read(count)
+
+    return header_at(read)
+
+
+def header_at(read: Read) -> Metadata:
+    """Return what `read_header` does of a file that is read piece by piece."""
     try:
-        tags = exif_tags(stream)
-        return _metadata(tags) if tags else Metadata(reason="no Exif tags: not a TIFF-like, CR3 or RAF header")
-    # Foreign bytes reach a parser that leaks many kinds of exception; the header ends here, the reason is kept.
-    except Exception as error:  # noqa: BLE001
-        return Metadata(reason=f"damaged header ({type(error).__name__}: {error})"[:_LONGEST_TEXT])
+        tags = exif_tags(read)
+    except (ValueError, OverflowError, struct.error) as error:  # A damaged file ends the header; the reason is kept.
+        return Metadata(reason=f"damaged header ({error})"[:_LONGEST_TEXT])
+    return _metadata(tags) if tags else Metadata(reason="no Exif tags: not a TIFF-like, CR3 or RAF header")
 
 
 def with_second_opinion(header: Metadata, libraw: LibrawReadings) -> Metadata:
@@ -152,8 +157,8 @@ def _exif_if(value: object) -> Source | None:
 def _camera(tags: Tags) -> dict[str, Any]:
     names = {
         "camera_make": _text(tags.get("Make")),
-        "camera_model": _text(tags.get("Model")) or _text(tags.get(_UNIQUE_CAMERA_MODEL)),
-        "camera_serial": _text(tags.get("BodySerialNumber")) or _text(tags.get(_CAMERA_SERIAL_NUMBER)),
+        "camera_model": _text(tags.get("Model")) or _text(tags.get("UniqueCameraModel")),
+        "camera_serial": _text(tags.get("BodySerialNumber")) or _text(tags.get("CameraSerialNumber")),
         "lens_model": _text(tags.get("LensModel")),
     }
     return names | {"camera_source": "exif" if any(names.values()) else None}
@@ -168,12 +173,10 @@ def _text(values: object) -> str | None:
 def _positive(values: object) -> Fraction | None:
     """Return the first value of a tag exactly; None where it is missing, zero, infinite or undefined."""
     first = values[0] if isinstance(values, list) and values else None
-    number = first[0] if isinstance(first, tuple) else first  # exifread wraps a floating-point value in a tuple.
-    if isinstance(number, float):
-        return (rational(number) or None) if math.isfinite(number) and number > 0 else None
-    if not isinstance(number, int | Fraction) or not number.denominator or not 0 < number.numerator < _U32_MAX:
-        return None
-    return Fraction(number.numerator, number.denominator)
+    if isinstance(first, float):
+        return (rational(first) or None) if math.isfinite(first) and first > 0 else None
+    numerator, denominator = first if isinstance(first, tuple) else (first or 0, 1)
+    return Fraction(numerator, denominator) if 0 < numerator < _U32_MAX and denominator > 0 else None
 
 
 def _iso(tags: Tags) -> int | None:

@@ -1,5 +1,6 @@
 """Headers of every container become standard words with a source, and a sentinel is never a fact."""
 
+import struct
 import time
 from datetime import datetime
 from fractions import Fraction
@@ -7,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from sidcurate.metadata import Metadata, rational, read_header, with_second_opinion
+from sidcurate.metadata import Metadata, header_at, rational, read_header, with_second_opinion
 from sidcurate.raw import LibrawReadings
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.heads import (
@@ -30,6 +31,7 @@ from tests.heads import (
     SOS,
     SUBSEC_ORIGINAL,
     UNIQUE_MODEL,
+    box,
     cr3,
     raf,
     tiff,
@@ -229,6 +231,52 @@ def test_a_damaged_header_neither_raises_nor_hangs(header_of, whole):
         header = header_of(damaged.tobytes()[: rng.integers(1, len(whole) + 1)])
         assert header.exposure_time_s is None or header.exposure_time_s > 0
     assert time.monotonic() - start < 60
+
+
+HOSTILE = {
+    "a million boxes": cr3(IMAGE, EXIF)[:24] + box(b"free", b"") * 1_000_000,
+    "a box of 2**64 bytes": cr3(IMAGE, EXIF)[:24] + b"\0\0\0\1free" + b"\xff" * 8,
+    "boxes that stand still": cr3(IMAGE, EXIF)[:24] + b"\0\0\0\1free" + bytes(8),
+    "segments without an end": raf(IMAGE, EXIF)[:148] + b"\xff\xd8" + b"\xff\xe0\0\2" * 1_000_000,
+    "a text of 4 GB": tiff(IMAGE, EXIF | {LENS: (ASCII, b"x" * 400)}).replace(b"\x91\1\0\0", b"\xff\xff\xff\xff"),
+    "65,535 entries": b"II*\0\x08\0\0\0\xff\xff" + bytes(12 * 65_535),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_header_is_read_in_bounds(name):
+    reads = Reads(HOSTILE[name])
+    header = header_at(reads)
+    assert header.lens_model is None
+    assert (reads.count, reads.bytes) < (9000, 1 << 20)
+
+
+class Reads:
+    """Reads of some bytes, counted."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.count, self.bytes = content, 0, 0
+
+    def __call__(self, start: int, count: int) -> bytes:
+        self.count += 1
+        found = self.content[start : start + count]
+        self.bytes += len(found)
+        return found
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["sony-a7r3/_DSC2164.ARW", "canon-6d-linear/canon_eos_6d_linear.dng"])
+def test_of_a_real_raw_the_header_alone_is_read(shared, name):
+    reads = Reads((shared / "raws" / name).read_bytes())
+    assert header_at(reads).camera_model
+    assert reads.bytes < 10_000
+
+
+def test_one_damaged_tag_costs_no_other(header_of):
+    whole = tiff(IMAGE, EXIF)
+    lens = whole.index(struct.pack("<HHI", LENS, ASCII, len(EXIF[LENS][1]) + 1)) + 8
+    header = header_of(whole[:lens] + b"\xff\xff\xff\x7f" + whole[lens + 4 :])
+    assert (header.lens_model, header.exposure_time_s, header.reason) == (None, Fraction(1, 30), None)
 
 
 def test_a_missing_file_is_an_os_error(tmp_path):
