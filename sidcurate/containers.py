@@ -57,9 +57,9 @@ def _tags(read: Read, base: int) -> Tags:
         return {}
     entries = tiff.first(_WANTED)
     if _EXIF_DIRECTORY in entries:
-        place = tiff.numbers(entries[_EXIF_DIRECTORY])[0]
-        # The Exif IFD is the authority where both have a tag.
-        entries |= tiff.at(place, _WANTED) if isinstance(place, int) else {}
+        for place in tiff.numbers(entries[_EXIF_DIRECTORY])[:1]:
+            # The Exif IFD is the authority where both have a tag.
+            entries |= tiff.at(place, _WANTED) if isinstance(place, int) else {}
     found: Tags = {}
     for code, entry in entries.items():
         try:

@@ -37,12 +37,14 @@ _COLOR_LETTERS = np.array(list("RGBCMYW"))  # By the codes of CFAPattern.
 class SensorTags:
     """What a DNG states about its sensor; None where a tag is missing.
 
-    Patterns start at `origin`, the (row, column) of the top left of ActiveArea. `cfa` holds letters; `black_level` is
-    in DN, the mean over the planes of a linear image; `white_level` has one value a plane in DN. From row `whole_rows`
-    of the full raw image on, compressed strips or tiles are missing or reach past the end of the file.
+    ActiveArea has its top left at `origin`, (row, column), where patterns start, and a `size` of (height, width). `cfa`
+    holds letters; `black_level` is in DN, the mean over the planes of a linear image; `white_level` has one value a
+    plane in DN. From row `whole_rows` of the full raw image on, compressed strips or tiles are missing or reach past
+    the end of the file.
     """
 
     origin: tuple[int, int]
+    size: tuple[int, int]
     compression: int
     whole_rows: int
     cfa: Shaped[np.ndarray, "rows columns"] | None
@@ -100,9 +102,11 @@ def _finite(directory: Directory, code: int) -> Float64[np.ndarray, "values"] | 
 
 def _sensor_tags(directory: Directory, file_size: int) -> SensorTags:
     white = _finite(directory, _WHITE)
-    top, left = directory.get(_ACTIVE_AREA, np.zeros(2))[:2]
+    whole = np.array([0, 0, _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)])
+    top, left, bottom, right = directory.get(_ACTIVE_AREA, whole)
     return SensorTags(
         origin=(int(top), int(left)),
+        size=(int(bottom - top), int(right - left)),
         compression=_number(directory, _COMPRESSION, _UNCOMPRESSED),
         whole_rows=_whole_rows(directory, file_size),
         cfa=_cfa(directory),

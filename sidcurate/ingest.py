@@ -1,14 +1,15 @@
 """Files -> Captures, each read once and measured once, in workers that may die; then pairs, a split and a manifest."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from sidcurate import journal, kept, manifests, measuring, pairing, reading, shards, source, splits
+from sidcurate import headers, journal, kept, manifests, measuring, pairing, reading, shards, source, splits
 from sidcurate.errors import UsageError
-from sidcurate.isolation import Crew, crew
+from sidcurate.isolation import crew
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.shards import Shard
@@ -56,6 +57,7 @@ def ingest(
     times: Times | None = None,
     jobs: int | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    headers_only: bool = False,
     dry_run: bool = False,
 ) -> Ingested:
     """Read the raws of a folder into the manifest of one device; unchanged files are not read again.
@@ -69,6 +71,7 @@ def ingest(
         times: exposure times to put in the place of the headers'; by default as the last time.
         jobs: worker processes; one a core by default.
         progress: called with the stage in words, the count done in it and the count to do.
+        headers_only: read no more of new raws than their headers; an ingest without it completes their rows.
         dry_run: read everything, write nothing; what only traces tell stays unknown.
 
     Raises:
@@ -82,13 +85,17 @@ def ingest(
     check_same_root(last, root.resolve(), directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
     rules, times = _told(found, last, rules, times)
-    captures = kept.committed(last, before.rows(Capture), found.raws, directory, times) if before else {}
-    captures |= kept.left(root, found.raws, directory, directory.name)
+    hold = {"headers_only": headers_only}
+    captures = kept.committed(last, before.rows(Capture), found.raws, directory, times, **hold) if before else {}
+    captures |= kept.left(root, found.raws, directory, directory.name, **hold)
     fresh = [file for file in found.raws if file.path not in captures]
     known = measuring.by_hashes(before.pairs, before.captures) if before and not kept.is_stale(last) else {}
     with crew(jobs) as workers:
-        reads = _read(root, fresh, directory, directory.name, workers, progress, dry_run=dry_run)
-        captures |= {capture.path: capture for capture in reads}
+        if headers_only:
+            readings = headers.read_captures(root, fresh, directory.name)
+        else:
+            readings = reading.read_captures(root, fresh, directory.name, workers, None if dry_run else directory)
+        captures |= _journaled(readings, root, None if dry_run else directory, progress, len(fresh))
         _check_place(root, place)
         rows = [with_time(captures[file.path], times) for file in found.raws]
         paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
@@ -144,8 +151,8 @@ def ingest_shard(
     captures |= kept.left(root, mine, folder, directory.name)
     fresh = [file for file in mine if file.path not in captures]
     with crew(jobs) as workers:
-        reads = _read(root, fresh, folder, directory.name, workers, progress, dry_run=dry_run)
-        captures |= {capture.path: capture for capture in reads}
+        readings = reading.read_captures(root, fresh, directory.name, workers, None if dry_run else folder)
+        captures |= _journaled(readings, root, None if dry_run else folder, progress, len(fresh))
         _check_place(root, place)
     rows = [with_time(captures[file.path], times) for file in mine]
     if not dry_run:
@@ -172,26 +179,24 @@ def _told(
     return rules, last.times if times is None else times
 
 
-def _read(
+def _journaled(
+    readings: Iterator[tuple[RawFile, Capture]],
     root: Path,
-    files: Sequence[RawFile],
-    folder: Path,
-    device: str,
-    workers: Crew,
+    folder: Path | None,
     progress: Callable[[str, int, int], None],
-    *,
-    dry_run: bool,
-) -> Iterator[Capture]:
-    """Yield the captures of some files, each kept in the journal of a folder before it is yielded."""
-    if not dry_run:
+    total: int,
+) -> dict[str, Capture]:
+    """Return captures by path, each kept in the journal of a folder as soon as it was read, if there is a folder."""
+    if folder is not None:
         measuring.sweep_traces(folder)
-    reads = reading.read_captures(root, files, device, workers, None if dry_run else folder)
-    with journal.appending(folder, root.resolve(), reading.reader()) as append:
-        for done, (file, capture) in enumerate(reads, start=1):
-            if capture.sha256 and not dry_run:
+    captures: dict[str, Capture] = {}
+    with journal.appending(folder, root.resolve(), reading.reader()) if folder else nullcontext() as append:
+        for file, capture in readings:
+            if append and (capture.sha256 or capture.status == "header"):
                 append(file, capture)
-            yield capture
-            progress("reading raws", done, len(files))
+            captures[capture.path] = capture
+            progress("reading raws", len(captures), total)
+    return captures
 
 
 def _place(root: Path) -> tuple[int, int] | None:

@@ -12,11 +12,18 @@ from sidcurate.times import Times
 
 
 def committed(
-    last: Source, rows: Rows[Capture], files: Sequence[RawFile], directory: Path, times: Times
+    last: Source,
+    rows: Rows[Capture],
+    files: Sequence[RawFile],
+    directory: Path,
+    times: Times,
+    *,
+    headers_only: bool = False,
 ) -> dict[str, Capture]:
     """Return the committed rows of some files that still hold: same reader, size and time, by path.
 
-    A row without a hash was never read through, one with an exposure time that nobody gives any more has lost its own.
+    A row without a hash was never read through, and holds only where headers are all that is asked for; one with an
+    exposure time that nobody gives any more has lost its own.
 
     Args:
         last: what was said of the rows when they were committed.
@@ -24,11 +31,13 @@ def committed(
         files: as they are now.
         directory: where they were committed, and where their traces are.
         times: the exposure times that are given now.
+        headers_only: whether what a header says is enough.
     """
     if is_stale(last):
         return {}
     same = {file.path for file in files if last.seen.get(file.path) == (file.size_bytes, file.mtime_ns)}
-    whole = rows.take(rows.named("path", same) & ~rows.sha256.unknown).records()
+    enough = ~rows.sha256.unknown | (rows.status.equals("header") & headers_only)
+    whole = rows.take(rows.named("path", same) & enough).records()
     return {
         row.path: row
         for row in whole
@@ -36,10 +45,16 @@ def committed(
     }
 
 
-def left(root: Path, files: Sequence[RawFile], folder: Path, device: str) -> dict[str, Capture]:
+def left(
+    root: Path, files: Sequence[RawFile], folder: Path, device: str, *, headers_only: bool = False
+) -> dict[str, Capture]:
     """Return the rows of some files that an ingest since the last commit has read, and did not come to commit."""
     found = journal.rows(folder, root.resolve(), reading.reader(), device)
-    return {file.path: found[file] for file in files if file in found and _trace_is_kept(found[file], folder)}
+    return {
+        file.path: found[file]
+        for file in files
+        if file in found and (headers_only or found[file].status != "header") and _trace_is_kept(found[file], folder)
+    }
 
 
 def is_stale(last: Source) -> bool:

@@ -32,6 +32,7 @@ FACTS = (
     *_ESTIMATES.values(),
 )
 
+_NEVER_READ = {"unmeasured_reason": "nobody has read the pixels of both its frames; `sidcurate ingest` does"}
 _NO_TRACE = {"unmeasured_reason": "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"}
 
 
@@ -73,12 +74,16 @@ def measured(
     hashes = {capture.path: capture.sha256 or "" for capture in captures}
     keys = {pair.pair_id: (hashes[pair.short_path], hashes[pair.long_path]) for pair in pairs}
     facts: dict[str, dict[str, Any]] = {}
-    tasks = list(_tasks({name: key for name, key in keys.items() if key not in known}, directory))
+    tasks = list(_tasks({name: key for name, key in keys.items() if all(key) and key not in known}, directory))
     for done, (task, result) in enumerate(map_isolated(_measure, tasks, workers), start=1):
         facts[task.pair_id] = {"unmeasured_reason": result.reason} if isinstance(result, Failure) else as_fields(result)
         progress(done, len(tasks))
     kept = ((pair, known.get(keys[pair.pair_id])) for pair in pairs)
-    return [pair.model_copy(update=_kept(old) if old else facts.get(pair.pair_id, _NO_TRACE)) for pair, old in kept]
+    reasons = {name: _NO_TRACE if all(key) else _NEVER_READ for name, key in keys.items()}
+    return [
+        pair.model_copy(update=_kept(old) if old else facts.get(pair.pair_id, reasons[pair.pair_id]))
+        for pair, old in kept
+    ]
 
 
 def by_hashes(pairs: Sequence[Pair], captures: Sequence[Capture]) -> dict[tuple[str, str], Pair]:

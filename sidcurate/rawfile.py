@@ -4,14 +4,20 @@ All that is said of a raw is said of the bytes that this returns: its hash, its 
 different moments.
 """
 
+import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 from sidcurate.errors import UnreadableRawError
 
 # A frame of the largest sensor, at two bytes a site with a preview, has 0.4 GB.
 LARGEST_BYTES = 2 << 30
+_LEADS_OUT = "the path is a link that leads out of the folder; copy the file in"
+_NOT_PLAIN = "it is no plain file; move it out of the folder"
 CHANGED = "the file changed while it was read; ingest again when it is complete"
 
 
@@ -28,12 +34,12 @@ def read_whole(root: Path, path: str, seen: tuple[int, int] | None = None) -> by
         UnreadableRawError: it is no plain file, leads out of the folder, is too large, or changes.
     """
     if leads_out(root, root / path):
-        raise UnreadableRawError("the path is a link that leads out of the folder; copy the file in")
+        raise UnreadableRawError(_LEADS_OUT)
     # A pipe that took the place of a file would be waited for.
     with os.fdopen(os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
-            raise UnreadableRawError("it is no plain file; move it out of the folder")
+            raise UnreadableRawError(_NOT_PLAIN)
         if before.st_size > LARGEST_BYTES:
             raise UnreadableRawError(
                 f"the file has {before.st_size / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB that any raw "
@@ -47,6 +53,47 @@ def read_whole(root: Path, path: str, seen: tuple[int, int] | None = None) -> by
     return content
 
 
+@contextmanager
+def opened(root: Path, path: str, seen: tuple[int, int]) -> Iterator[int]:
+    """Yield a handle on a raw of which some bytes are to be read.
+
+    Args:
+        root: folder of the raws.
+        path: of the file, relative to the folder.
+        seen: size in bytes and modification time in ns that the file must still have, then and when the block ends.
+
+    Raises:
+        OSError: the file cannot be opened.
+        UnreadableRawError: it is no plain file, leads out of the folder, or changes.
+    """
+    handle = _open_inside(root, root / path)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise UnreadableRawError(_NOT_PLAIN)
+        if _size_and_time(os.fstat(handle)) != seen:
+            raise UnreadableRawError(CHANGED)
+        yield handle
+        if _size_and_time(os.fstat(handle)) != seen:
+            raise UnreadableRawError(CHANGED)
+    finally:
+        os.close(handle)
+
+
+def _open_inside(root: Path, path: Path) -> int:
+    # A pipe that took the place of a file would be waited for.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        if _folder_leads_out(root, path.parent):
+            raise UnreadableRawError(_LEADS_OUT)
+        return os.open(path, flags | os.O_NOFOLLOW)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+    if leads_out(root, path):
+        raise UnreadableRawError(_LEADS_OUT)
+    return os.open(path, flags)
+
+
 def leads_out(root: Path, path: Path) -> bool:
     """Return whether a path, its links followed, lies outside a folder.
 
@@ -57,6 +104,9 @@ def leads_out(root: Path, path: Path) -> bool:
         return not path.resolve().is_relative_to(root.resolve())
     except RuntimeError as error:  # Python before 3.13 raises it for a circle.
         raise OSError(str(error)) from error
+
+
+_folder_leads_out = lru_cache(maxsize=64)(leads_out)  # A million raws stand in a few folders.
 
 
 def _size_and_time(status: os.stat_result) -> tuple[int, int]:

@@ -4,7 +4,7 @@ import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import rawpy
@@ -20,6 +20,9 @@ from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
 VERSION = 4
+
+
+_HEADER_FACTS = sorted(set(metadata.Metadata.__dataclass_fields__) & set(Capture.model_fields) - {"exposure_time_s"})
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def _read_capture(task: _Task) -> Capture:
         return _unreadable(task, str(error), digest, header)
     facts = _sensor_facts(frame) | _trace_facts(task, frame, digest)
     header = metadata.with_second_opinion(header, frame.readings)
-    return Capture(**_file_facts(task, digest), status="ok", **_header_facts(header), **facts)
+    return Capture(**file_facts(task.file, task.device, digest), status="ok", **header_facts(header), **facts)
 
 
 def _without_pixels(task: _Task, failure: Failure, workers: Crew) -> Capture:
@@ -115,23 +118,25 @@ def _trace_facts(task: _Task, frame: raw.RawFrame, digest: str) -> dict[str, flo
 def _unreadable(
     task: _Task, reason: str, digest: str | None = None, header: metadata.Metadata | None = None
 ) -> Capture:
-    known = _header_facts(header) if header else {}
-    return Capture(**_file_facts(task, digest), status="unreadable", status_reason=reason, **known)
+    known = header_facts(header) if header else {}
+    return Capture(**file_facts(task.file, task.device, digest), status="unreadable", status_reason=reason, **known)
 
 
-def _file_facts(task: _Task, digest: str | None) -> dict[str, Any]:
-    stated = seconds_in_name(Path(task.file.path).stem)
+def file_facts(file: RawFile, device: str, digest: str | None) -> dict[str, Any]:
+    """Return what is known of a file before its header, as fields of `schemas.Capture`."""
+    stated = seconds_in_name(PurePosixPath(file.path).stem)
     return {
-        "device": task.device,
-        "path": task.file.path,
+        "device": device,
+        "path": file.path,
         "sha256": digest,
-        "size_bytes": task.file.size_bytes,
+        "size_bytes": file.size_bytes,
         "name_exposure_time_s": float(stated) if stated else None,
     }
 
 
-def _header_facts(header: metadata.Metadata) -> dict[str, Any]:
-    facts = {name: value for name, value in vars(header).items() if name in Capture.model_fields}
+def header_facts(header: metadata.Metadata) -> dict[str, Any]:
+    """Return what a header says, as fields of `schemas.Capture`."""
+    facts = {name: getattr(header, name) for name in _HEADER_FACTS}
     time = header.exposure_time_s
     exposure = (
         {"exposure_num": time.numerator, "exposure_den": time.denominator, "exposure_time_s": float(time)}

@@ -15,7 +15,7 @@ SLUG = r"^[a-z0-9][a-z0-9._-]*$"
 
 Source = Literal["exif", "libraw", "name", "measured", "masked-area", "override"]
 CfaKind = Literal["bayer", "xtrans", "quad-bayer", "linear", "monochrome", "other"]
-Status = Literal["ok", "unreadable", "listed"]
+Status = Literal["ok", "unreadable", "header", "listed"]
 Severity = Literal["error", "warning"]
 Split = Literal["train", "val", "test"]
 SubjectKind = Literal["capture", "pair", "manifest"]
@@ -72,12 +72,12 @@ class Capture(Record):
 
     path: RelativePath = described("Path of the raw, relative to the ingested folder, with forward slashes.")
     sha256: str | None = described(
-        "SHA-256 of the file, hexadecimal; null when it could not be read through.", default=None
+        "SHA-256 of the file, hexadecimal; null when it was not, or could not be, read through.", default=None
     )
     size_bytes: int | None = described("Size of the file; null where no file was read.", "byte", ge=0)
     status: Status = described(
-        "'ok' when the pixels were decoded, 'unreadable' when they could not be, 'listed' when a list names the raw "
-        "and nobody has read it."
+        "'ok' when the pixels were decoded, 'unreadable' when they could not be, 'header' when only the header was "
+        "read, 'listed' when a list names the raw and nobody has read it."
     )
     status_reason: str | None = described("The reader's own reason when the file is unreadable.", default=None)
 

@@ -69,7 +69,7 @@ def declared_sensor(raw: rawpy.RawPy, head: bytes, tags: SensorTags | None) -> S
         cfa_reason=why_not_bayer(kind, letters),
         width=raw.sizes.width,
         height=raw.sizes.height,
-        bits_declared=int(max(white)).bit_length() if white else None,  # Equals ceil(log2(white + 1)).
+        bits_declared=_bits(white),
         black_level=black,
         black_source=black_source,
         white_level=white,
@@ -78,6 +78,32 @@ def declared_sensor(raw: rawpy.RawPy, head: bytes, tags: SensorTags | None) -> S
         color_matrix=_color_matrix(raw),
         masked_black=_masked_black(raw) if kind == "bayer" else None,
     )
+
+
+def stated_sensor(tags: SensorTags) -> dict[str, Any]:
+    """Return what a DNG states about a sensor with a filter array, as fields of `schemas.Capture`.
+
+    Nothing is told of a picture without such an array, nor where the visible area may be another than the stated one:
+    LibRaw makes margins even.
+    """
+    if tags.cfa is None or any(place % 2 for place in (*tags.origin, *tags.size)) or min(tags.size) < 1:
+        return {}
+    letters = "".join(tags.cfa.ravel())
+    kind = kind_of(letters)
+    black = None if tags.black_level is None else _by_position(tags.black_level, kind)
+    white = _stated_white(tags, kind)
+    return {
+        "height": tags.size[0],
+        "width": tags.size[1],
+        "cfa_kind": kind,
+        "cfa": letters,
+        "cfa_reason": why_not_bayer(kind, letters),
+        "bits_declared": _bits(white),
+        "black_level": black,
+        "black_source": None if black is None else "exif",
+        "white_level": white,
+        "white_source": None if white is None else "exif",
+    }
 
 
 def _letters(raw: rawpy.RawPy, tags: SensorTags | None) -> str | None:
@@ -130,11 +156,21 @@ def _black(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared
 
 
 def _white(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared:
-    if tags and tags.white_level and min(tags.white_level) >= 1:  # A white of zero is a damaged tag.
-        return _by_position(np.full((1, 1), min(tags.white_level)), kind), "exif"
+    if tags and (stated := _stated_white(tags, kind)):
+        return stated, "exif"
     if raw.white_level in (0, _NO_WHITE_TAG):
         return None, None
     return _by_position(np.full((1, 1), float(raw.white_level)), kind), "libraw"
+
+
+def _stated_white(tags: SensorTags, kind: CfaKind) -> tuple[float, ...] | None:
+    if not tags.white_level or min(tags.white_level) < 1:  # A white of zero is a damaged tag.
+        return None
+    return _by_position(np.full((1, 1), min(tags.white_level)), kind)
+
+
+def _bits(white: tuple[float, ...] | None) -> int | None:
+    return int(max(white)).bit_length() if white else None  # Equals ceil(log2(white + 1)).
 
 
 def _by_position(cells: Float64[np.ndarray, "rows columns"], kind: CfaKind) -> tuple[float, ...]:

@@ -7,7 +7,7 @@ from operator import or_
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
-from sidcurate.schemas import Finding, Pair
+from sidcurate.schemas import Capture, Finding, Pair
 
 
 def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, ...]]]:
@@ -25,13 +25,20 @@ def check_usable(manifest: Manifest) -> None:
     """Check that a manifest was judged as it is, and is not faulty as a whole.
 
     Raises:
-        UsageError: it was never validated, has changed since, or is faulty as a whole.
+        UsageError: it was never validated, has changed since, is faulty as a whole, or of some raws nobody has read
+            more than the header.
     """
     what_to_do = f"run `sidcurate validate --device {manifest.device}`"
     if manifest.judged is None:
         raise UsageError(f"{manifest.device} was never validated; {what_to_do}")
     if changed := _changed_since_judged(manifest):
         raise UsageError(f"{manifest.device} has changed since it was validated ({', '.join(changed)}); {what_to_do}")
+    pixels_unread = int(manifest.rows(Capture).named("status", ["header"]).sum())
+    if pixels_unread:
+        raise UsageError(
+            f"of {pixels_unread} raws of {manifest.device} only the header was read; run `sidcurate ingest` on their "
+            "folder, without --headers-only, and validate again"
+        )
     findings = manifest.rows(Finding)
     of_all = findings.named("severity", ["error"]) & findings.named("subject_kind", ["manifest"])
     for code, message in findings.take(of_all).facts("code", "message"):

@@ -62,6 +62,11 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 )
 @click.option("--no-times", is_flag=True, help="Forget kept exposure times: take those of the headers again.")
 @click.option(
+    "--headers-only",
+    is_flag=True,
+    help="Read no more than the headers: fast, without pixels and hashes; an ingest without it completes the rows.",
+)
+@click.option(
     "--shard",
     callback=_shard,
     metavar="I/N",
@@ -80,6 +85,7 @@ def command(
     scene_gap_s: float | None,
     times_csv: Path | None,
     no_times: bool,
+    headers_only: bool,
     shard: "Shard | None",
     jobs: int | None,
     dry_run: bool,
@@ -90,15 +96,17 @@ def command(
     made of what SID's lists say, without a raw; ingest the folder of the raws later, and the scenes keep their split.
     """
     if sid_lists:
-        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard:
+        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard or headers_only:
             raise UsageError(
-                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times, --shard and "
-                "--jobs out"
+                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times, --shard, "
+                "--headers-only and --jobs out"
             )
         _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
         return
     if times_csv and no_times:
         raise UsageError("--times gives exposure times, --no-times forgets them: leave one of them out")
+    if headers_only and shard:
+        raise UsageError("--headers-only reads thousands of files a second: leave --shard out")
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
     from sidcurate.ingest import ingest, ingest_shard
@@ -115,7 +123,10 @@ def command(
             "progress": report,
             "dry_run": dry_run,
         }
-        result = ingest_shard(folder, directory, shard, **given) if shard else ingest(folder, directory, **given)
+        if shard:
+            result: Ingested | IngestedShard = ingest_shard(folder, directory, shard, **given)
+        else:
+            result = ingest(folder, directory, headers_only=headers_only, **given)
     _print(result, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
 

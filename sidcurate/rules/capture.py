@@ -25,6 +25,7 @@ def unreadable(captures: Captures, limits: Limits) -> Answers:
     losslessly compressed mosaic DNG; where the file is no raw, take it out of the folder.
     """
     yield Fault(captures.status.equals("unreadable"), _unreadable)
+    yield Skip("nobody has read its pixels", captures.status.is_one_of(("header", "listed")), closes=False)
 
 
 def _unreadable(capture: Capture, limits: Limits) -> Draft:
@@ -32,6 +33,7 @@ def _unreadable(capture: Capture, limits: Limits) -> Draft:
     return Draft(f"{reason}; if that is no help, take it out of the folder")
 
 
+_ONLY_EXIF = "its Exif tags do not tell, and LibRaw was not asked"
 _ZERO_TAIL = "are zero down to the end, as in a file that was cut off"
 _REPEATED = "repeat the row two above, as a decoder does after the end of its data"
 _CONSTANT = "hold one value, which noise makes impossible"
@@ -241,7 +243,9 @@ def exposure_missing(captures: Captures, limits: Limits) -> Answers:
     How: ingest turns 0, 1/0, 0/0 and the like into null; this rule finds the nulls. The file name is never used.
     Cure: use the camera's own raw, not a converted one that lost its Exif; a lens without contacts is no obstacle.
     """
-    yield Fault(unknown(captures.exposure_num, captures.exposure_den), _exposure_missing)
+    missing = unknown(captures.exposure_num, captures.exposure_den)
+    yield Skip(_ONLY_EXIF, captures.status.equals("header") & missing)
+    yield Fault(missing, _exposure_missing)
 
 
 def _exposure_missing(capture: Capture, limits: Limits) -> Draft:
@@ -292,6 +296,7 @@ def iso_missing(captures: Captures, limits: Limits) -> Answers:
     How: ingest looks in all tags that can hold it, then at LibRaw's reading; this rule finds what is still null.
     Cure: use the camera's own raw; on a phone set the ISO by hand, so that it is written.
     """
+    yield Skip(_ONLY_EXIF, captures.status.equals("header") & captures.iso.unknown)
     yield Fault(captures.iso.unknown, _iso_missing)
 
 

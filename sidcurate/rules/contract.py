@@ -42,6 +42,8 @@ class Skip(NamedTuple):
     reason: str
     where: "Where | None" = None
     """Rows that lack it; None for all."""
+    closes: bool = True
+    """Whether rules that require this one cannot judge these rows either."""
 
 
 class Fault(NamedTuple):

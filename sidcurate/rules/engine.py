@@ -140,7 +140,7 @@ def _apply(rule: Rule, batch: Captures | Pairs, limits: Limits, ledger: _Ledger)
     for answer in rule.judge(batch, limits) if waiting.any() else ():
         where = waiting if answer.where is None else waiting & answer.where
         if isinstance(answer, Skip):
-            _skip(rule, batch, where, answer.reason, ledger)
+            _skip(rule, batch, where, answer.reason, ledger, closes=answer.closes)
             judged &= ~where
         else:
             _find(rule, batch, where, answer, limits, ledger)
@@ -168,10 +168,13 @@ def _close(rule: Rule, batch: Captures | Pairs, where: "Where", ledger: _Ledger)
     ledger.closed[rule.code][batch.rows.numbers[where]] = True
 
 
-def _skip(rule: Rule, batch: Captures | Pairs, where: "Where", reason: str, ledger: _Ledger) -> None:
+def _skip(
+    rule: Rule, batch: Captures | Pairs, where: "Where", reason: str, ledger: _Ledger, *, closes: bool = True
+) -> None:
     count = int(where.sum())
     if count:
-        _close(rule, batch, where, ledger)
+        if closes:
+            _close(rule, batch, where, ledger)
         if rule.code in ledger.reported:
             ledger.skipped[rule.code, reason] += count
 

@@ -89,7 +89,7 @@ class Tables:
         counts: dict[str, Counter[str]] = {name: Counter() for name in BODY_FACTS}
         for batch in self.capture_rows.batches():
             for name, values in body_facts(batch).items():
-                counts[name].update(values.only(batch.status.equals("ok")).known_values())
+                counts[name].update(values.only(batch.status.is_one_of(("ok", "header"))).known_values())
         return counts
 
     @cached_property

@@ -1,0 +1,103 @@
+"""Raw files -> Captures from their headers alone: some kilobytes of each are read, no pixel is decoded, nothing hashed.
+
+No native code meets these bytes, and what is read of a file has a bound: no worker process needs to die for it. What a
+header does not tell for sure stays unknown. Size, filter array and levels are those of DNGs, which state them; those of
+other makers' files are LibRaw's to know, and a full ingest adds them.
+"""
+
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sidcurate import dng, metadata, rawfile
+from sidcurate.errors import UnreadableRawError
+from sidcurate.reading import file_facts, header_facts
+from sidcurate.scan import RawFile
+from sidcurate.schemas import Capture
+from sidcurate.sensor import stated_sensor
+
+MOST_BYTES = 1 << 19
+"""Bytes that are read of one file at most; what stands beyond is unknown."""
+_FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 14
+# Python runs one thread at a time: they are there for disks and servers to be waited for together.
+_THREADS, _AT_ONCE, _AHEAD = 4, 32, 32
+
+
+class Head:
+    """The bytes of an open file, read where they are asked for, some more than that at a time, within a bound."""
+
+    def __init__(self, handle: int) -> None:
+        self._handle = handle
+        self._left = MOST_BYTES
+        self._start, self._bytes = 0, b""
+        self._first = self._read(0, _FIRST_BYTES)
+
+    def __call__(self, start: int, count: int, /) -> bytes:
+        """Return so many bytes from a place on, fewer where the file ends.
+
+        Raises:
+            ValueError: more would be read of the file than its bound.
+        """
+        end = start + count
+        if end <= len(self._first):
+            return self._first[start:end]
+        if not self._start <= start <= end <= self._start + len(self._bytes):
+            self._start, self._bytes = start, self._read(start, max(count, _MORE_BYTES))
+        return self._bytes[start - self._start : start - self._start + count]
+
+    def _read(self, start: int, count: int) -> bytes:
+        if min(count, self._left) < count:
+            raise ValueError(f"the header is scattered over more than {MOST_BYTES >> 10} KB")
+        self._left -= count
+        return os.pread(self._handle, count, start)
+
+
+def read_captures(root: Path, files: Sequence[RawFile], device: str) -> Iterator[tuple[RawFile, Capture]]:
+    """Yield each file with what its header says of it, in order.
+
+    Args:
+        root: folder that the files' paths are relative to.
+        files: what to read.
+        device: slug of the camera.
+    """
+    batches = (files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE))
+    running: deque[Future[list[tuple[RawFile, Capture]]]] = deque()
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
+        while True:
+            for batch in islice(batches, _AHEAD - len(running)):
+                running.append(pool.submit(_read_some, root, batch, device))
+            if not running:
+                return
+            yield from running.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def read_capture(root: Path, file: RawFile, device: str) -> Capture:
+    """Return what the header of one file says of it."""
+    facts = file_facts(file, device, None)
+    try:
+        with rawfile.opened(root, file.path, (file.size_bytes, file.mtime_ns)) as handle:
+            head = Head(handle)
+            header = metadata.header_at(head)
+            stated = dng.sensor_tags_at(head, file.size_bytes)
+        known = header_facts(header) | (stated_sensor(stated) if stated else {})
+        return Capture(**facts, status="header", **known)
+    except OSError as error:
+        reason = f"the file cannot be read ({error.strerror})"
+    except UnreadableRawError as error:
+        reason = str(error)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"its header states what cannot be ({first['loc'][0]}: {first['msg']})"
+    return Capture(**facts, status="unreadable", status_reason=reason)
+
+
+def _read_some(root: Path, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:
+    return [(file, read_capture(root, file, device)) for file in files]
