@@ -5,7 +5,7 @@ import os
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,6 +14,7 @@ from sidcurate import commits, entries, files, journal, manifests, measuring, so
 from sidcurate.align import trace
 from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, SidcurateError
+from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, FileState
 
@@ -74,13 +75,12 @@ def examine_manifest(
         )
     if not any((directory / name).exists() for name in (manifests.SUMS, *manifests.FILES)):
         return
-    before = len(found.faults)
-    _examine_tables(found, directory)
-    if len(found.faults) > before:
+    manifest = _examine_tables(found, directory)
+    if manifest is None:
         found.left_out.append(f"the raws and traces of {directory.name}: its tables do not say which they are")
         return
-    rows = manifests.load(directory).rows(Capture)
-    _examine_traces(found, directory, rows.records(), deep=deep)
+    rows = manifest.rows(Capture)
+    _examine_traces(found, directory, rows, deep=deep)
     if _examine_source(found, directory):
         _examine_raws(found, directory, rows, progress, deep=deep)
 
@@ -131,24 +131,26 @@ def _examine_source(found: Examination, directory: Path) -> bool:
     return True
 
 
-def _examine_tables(found: Examination, directory: Path) -> None:
-    path = directory / manifests.SUMS
-    again = commits.START_AGAIN
+def _examine_tables(found: Examination, directory: Path) -> Manifest | None:
+    """Return the manifest where nothing is wrong with its tables."""
+    path, again = directory / manifests.SUMS, commits.START_AGAIN
+    before = len(found.faults)
     try:
         sums = commits.record(directory, manifests.FILES)
     except (IntegrityError, OSError) as error:
-        return found.add("table", path, _after(path, error), again)
-    before = len(found.faults)
+        found.add("table", path, _after(path, error), again)
+        return None
     for stray in commits.uncommitted(directory, manifests.FILES, sums):
         found.add("table", stray, f"{manifests.SUMS} does not name it", again)
     for name, digest in sums.items():
         found.add("table", directory / name, *_table_fault(directory, name, digest))
-    if len(found.faults) == before:
-        try:
-            manifests.load(directory)
-        except (SidcurateError, OSError) as error:
-            found.add("table", directory, str(error), again)
-    return None
+    if len(found.faults) > before:
+        return None
+    try:
+        return manifests.load(directory)
+    except (SidcurateError, OSError) as error:
+        found.add("table", directory, str(error), again)
+        return None
 
 
 def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, str]:
@@ -166,17 +168,15 @@ def _after(path: Path, error: Exception) -> str:
     return str(error).removeprefix(f"{path} ").partition("; ")[0]
 
 
-def _examine_traces(found: Examination, directory: Path, captures: Sequence[Capture], *, deep: bool) -> None:
-    for capture in captures:
-        if capture.sha256 is None or not _HASH.fullmatch(capture.sha256):
-            continue
-        path = measuring.trace_path(directory, capture.sha256)
-        if os.path.lexists(path):
-            found.add("trace", path, _trace_fault(path, capture, deep=deep), _INGEST_AGAIN)
+def _examine_traces(found: Examination, directory: Path, rows: Rows[Capture], *, deep: bool) -> None:
+    for sha256, height, width in rows.facts("sha256", "height", "width"):
+        path = measuring.trace_path(directory, sha256 or "")
+        if _HASH.fullmatch(sha256 or "") and os.path.lexists(path):
+            found.add("trace", path, _trace_fault(path, (height, width), deep=deep), _INGEST_AGAIN)
 
 
-def _trace_fault(path: Path, capture: Capture, *, deep: bool) -> str | None:
-    """Return what is wrong with a trace: with its directory, and with `deep` after reading all of it."""
+def _trace_fault(path: Path, of_raw: tuple[int, int], *, deep: bool) -> str | None:
+    """Return what is wrong with the trace of a raw of some height and width: with `deep`, after reading all of it."""
     try:
         if not deep:
             trace.check(path)
@@ -184,35 +184,36 @@ def _trace_fault(path: Path, capture: Capture, *, deep: bool) -> str | None:
         size = tuple(trace.load(path).size.tolist())
     except (IntegrityError, OSError) as error:
         return _after(path, error)
-    of_raw = (capture.height, capture.width)
     return None if size == of_raw else f"it is of a frame of {size}, the raw has {of_raw} (height, width)"
 
 
 def _examine_raws(
     found: Examination, directory: Path, rows: Rows[Capture], progress: Callable[[str, int, int], None], *, deep: bool
 ) -> None:
-    read = {capture.path: capture for capture in rows.records() if capture.status != "listed"}
+    read = rows.take(~rows.status.equals("listed"))
     folder = files.folder(directory)
-    if not read or folder is None:
+    if not len(read) or folder is None:
         found.left_out.append(f"the raws of {directory.name}: nothing says where they are")
         return None
     root = Path(folder)
     if not root.is_dir():
         cure = f'connect the disk, or set "root" in {directory / "source.json"} to where the raws are now'
         return found.add("raw", root, "the folder of the raws is not there", cure)
-    looked = files.states(directory, rows, "deep" if deep else "changed", progress)
-    for state in map(FileState.model_validate, looked.to_pylist()):
-        fault = _raw_fault(read[state.path], state)
-        found.add("raw", root / state.path, fault, "restore it from a copy, or run `sidcurate ingest` again")
+    looked = Rows.of(FileState, files.states(directory, rows, "deep" if deep else "changed", progress))
+    recorded = read.facts("path", "size_bytes", "sha256")
+    for (path, *then), now in zip(recorded, looked.facts("size_bytes", "sha256"), strict=True):
+        found.add(
+            "raw", root / path, _raw_fault(*then, *now), "restore it from a copy, or run `sidcurate ingest` again"
+        )
     return None
 
 
-def _raw_fault(capture: Capture, state: FileState) -> str | None:
-    if state.size_bytes is None:
+def _raw_fault(size_then: int | None, sha256_then: str | None, size: int | None, sha256: str | None) -> str | None:
+    if size is None:
         return "it is not there, no plain file, or a link that leads out of the folder"
-    if state.size_bytes != capture.size_bytes:
-        return f"it has {state.size_bytes} bytes, {capture.size_bytes} were ingested"
-    if state.sha256 is not None and state.sha256 != capture.sha256:
+    if size != size_then:
+        return f"it has {size} bytes, {size_then} were ingested"
+    if sha256 is not None and sha256 != sha256_then:
         return "its SHA-256 is not the one that was ingested"
     return None
 

@@ -20,7 +20,9 @@ def roots(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["validate", "--no-files", "--dry-run"], ["report", "--device", DEVICE]], ids=["validate", "report"]
+    "arguments",
+    [["validate", "--no-files", "--dry-run"], ["report", "--device", DEVICE], ["fsck", "--deep"]],
+    ids=["validate", "report", "fsck"],
 )
 def test_memory_grows_little_with_the_pairs(roots, arguments):
     few, many = (peak_mb([*arguments, "--manifests", str(roots[pairs])]) for pairs in (FEW, MANY))
