@@ -57,6 +57,8 @@ def _kills(work: Path, count: int, seed: int) -> list[rounds.Tally]:
 def _verbs(work: Path) -> list[steps.Step]:
     chosen = steps.verbs(work)
     rounds.make(chosen[0], work / "made" / "cam")
+    for number in (1, 2):
+        rounds.make(steps.shard(work, number), work / "parts")
     return chosen
 
 

@@ -92,13 +92,27 @@ def verbs(work: Path) -> list[Step]:
         by_path = {capture.path: capture for capture in manifest.captures}
         store.build(manifest.pairs, by_path, raws, folder, store.StoreSettings(0.75), jobs=1)
 
+    def merge(folder: Path) -> None:
+        verb("manifest", "merge", *sorted(work.glob("parts/cam.shards/*")), "--manifests", folder.parent, "--jobs", 1)
+
     return [
         Step("ingest", None, fresh),
         Step("ingest again", made, again),
         Step("pair", made, pair),
         Step("validate", made, validate),
         Step("store", None, build, has_manifest=False),
+        shard(work, 1),
+        Step("merge", None, merge),
     ]
+
+
+def shard(work: Path, number: int) -> Step:
+    """Return the writer of one of two shards, into the folder of all manifests that it is given."""
+
+    def act(folder: Path) -> None:
+        verb("ingest", work / "raws", "--manifests", folder, "--device", "cam", "--jobs", 1, "--shard", f"{number}/2")
+
+    return Step("shard", None, act, has_manifest=False)
 
 
 def _save(folder: Path, iso: int, root: str) -> None:
