@@ -66,7 +66,12 @@ def state(folder: Path) -> dict[str, tuple[object, ...]]:
 def curation(work: Path) -> list[list[str]]:
     """Every verb that is told of raws and needs no training, in the order of use; and those that write elsewhere."""
     where = ["--device", "cam", "--manifests", f"{work}/m"]
+    parts = ["ingest", f"{work}/cam", "--device", "cam", "--manifests", f"{work}/parts", "--jobs", "1"]
     return [
+        ["ingest", f"{work}/cam", "--headers-only", "--device", "heads", "--manifests", f"{work}/m"],
+        [*parts, "--shard", "1/2"],
+        [*parts, "--shard", "2/2"],
+        ["manifest", "merge", *(f"{work}/parts/cam.shards/{n}-of-2" for n in (1, 2)), "--manifests", f"{work}/merged"],
         ["ingest", f"{work}/cam", *where, "--jobs", "2"],
         ["ingest", f"{work}/cam", *where],
         ["pair", *where],
