@@ -6,6 +6,7 @@ Parquet's page checksums do not cover the footer, so every read verifies the sum
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -102,7 +103,7 @@ def find(root: Path, device: str) -> Path:
         known = ", ".join(path.name for path in directories(root)) or "none"
         raise UsageError(
             f"no manifest of device {device!r} under {root} (there: {known}); "
-            f"run `sidcurate ingest FOLDER --device {device}`"
+            f"run `sidcurate ingest FOLDER --device {shlex.quote(device)}`"
         )
     return directory
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,7 +175,9 @@ def test_the_summary_names_cameras_pairs_and_what_is_next(session: Path, tmp_pat
     assert "6 raws, 6 of them read now; 1 side-cars and 0 other files skipped" in result.stdout
     assert "Synthetic, 64x48, RGGB, 14 bit, black 512, white 16383" in result.stdout
     assert "3 pairs in 3 scenes (1 train, 1 val, 1 test)" in result.stdout
-    assert "next: sidcurate validate --device my-camera" in result.stderr
+    told = shlex.split(result.stderr.split("next: sidcurate ")[1])
+    assert told == ["validate", "--device", "my-camera", "--manifests", str(tmp_path / "m")]
+    assert run(*told).exit_code == 0, "what it says to type next finds the manifest"
 
 
 def test_a_dry_run_writes_nothing(session: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """`sidcurate simulate` says what it does, in one line on stdout, and refuses what it cannot do."""
 
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,12 @@ def test_a_session_is_written_and_summed_up_in_one_line(tmp_path: Path) -> None:
     assert f"sidcurate ingest {out}" in result.stderr
     assert len(list(out.glob("*.dng"))) == 6
     assert (out / "truth.json").is_file()
+
+
+def test_the_next_command_can_be_copied_whatever_the_folder_is_called(tmp_path: Path) -> None:
+    out = tmp_path / "my night; é"
+    result = simulate(str(out), "--scenes", "1", "--size", "64x64")
+    assert shlex.split(result.stderr) == ["next:", "sidcurate", "ingest", str(out), "--device", "canon90d"]
 
 
 def test_a_dry_run_names_the_files_and_writes_nothing(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Talk to the person at the terminal: on stderr, so that stdout holds results only."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +24,11 @@ class Report(Protocol):
 def say(message: str) -> None:
     """Print one line of talk."""
     click.echo(message, err=True)
+
+
+def say_next(*words: object) -> None:
+    """Print the command to type next, quoted so that a shell takes it as it stands."""
+    say(f"next: sidcurate {shlex.join(map(str, words))}")
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import (
     dry_run_option,
     jobs_option,
     manifests_option,
+    naming,
     pairing_rules,
     pairs_option,
     scene_gap_option,
@@ -159,7 +160,10 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
 
 
 def _say_what_is_next(directory: Path, *, dry_run: bool) -> None:
-    say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {directory.name}")
+    if dry_run:
+        say("dry run: nothing was written")
+    else:
+        say_next("validate", *naming(directory.name, directory.parent))
 
 
 def _slug(name: str) -> str:

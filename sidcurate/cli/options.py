@@ -17,11 +17,12 @@ def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[i
     return int(found[1]), int(found[2])
 
 
+_MANIFESTS = Path("manifests")
 manifests_option = click.option(
     "--manifests",
     "manifests_root",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("manifests"),
+    default=_MANIFESTS,
     show_default=True,
     help="Folder that holds one manifest a device.",
 )
@@ -82,6 +83,12 @@ scene_gap_option = click.option(
     default=None,
     help="Seconds between two frames that part two scenes.  [default: 60]",
 )
+
+
+def naming(device: str, manifests_root: Path) -> list[str]:
+    """Return the options that name a manifest to another verb."""
+    elsewhere = [] if manifests_root == _MANIFESTS else ["--manifests", str(manifests_root)]
+    return ["--device", device, *elsewhere]
 
 
 def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "PairingRules | None":

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import click
 
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import (
     device_option,
     dry_run_option,
     manifests_option,
+    naming,
     pairing_rules,
     pairs_option,
     scene_gap_option,
@@ -36,4 +37,7 @@ def command(
         click.echo(f"{row.pair_id}: {row.short_path} with {row.long_path}, {row.reason}")
     for left in paired.unpaired:
         click.echo(f"unpaired {left.path}: {left.reason}")
-    say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {device}")
+    if dry_run:
+        say("dry run: nothing was written")
+    else:
+        say_next("validate", *naming(device, manifests_root))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import dry_run_option, size_option
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def command(
         truth = simulate(out, plan, partial(report, "shooting"))
     faulty = sum(bool(frame.faults) for frame in truth.frames)
     click.echo(f"{len(truth.frames)} frames of {plan.scenes} scenes ({device}, {faulty} with a fault) in {out}")
-    say(f"next: sidcurate ingest {out} --device {device}")
+    say_next("ingest", out, "--device", device)
 
 
 def _shot_line(shot: "Shot") -> str:

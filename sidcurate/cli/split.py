@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from sidcurate.cli.console import say
-from sidcurate.cli.options import device_option, dry_run_option, manifests_option
+from sidcurate.cli.console import say, say_next
+from sidcurate.cli.options import device_option, dry_run_option, manifests_option, naming
 
 
 @click.command(short_help="Divide the scenes into train, val and test.")
@@ -55,4 +55,4 @@ def command(
         return
     pairs = splits.apply(manifest.pairs, parts)
     manifests.save(manifest.directory, {Pair: pairs}, based_on=manifest.sums)
-    say(f"next: sidcurate validate --device {device}")
+    say_next("validate", *naming(device, manifests_root))
