@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -16,11 +16,11 @@ from sidcurate.errors import UsageError
 from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
-from sidcurate.schemas import Capture, Finding, Pair, Unpaired
+from sidcurate.schemas import Capture, Finding, Pair, Split, Unpaired
 
 JSON_VERSION = 1
 SHOWN_FINDINGS = 200
-PARTS = ("train", "val", "test", None)
+PARTS: tuple[Split | None, ...] = ("train", "val", "test", None)
 _SENSOR = (
     "camera_make",
     "camera_model",
@@ -60,6 +60,8 @@ class Part:
     name: str
     pairs: int
     scenes: int
+    passed: int | None
+    """Pairs without an error; None when the manifest was never validated."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ def account(
     limits = rules.Limits().model_dump() | dict((manifest.judged or {}).get("limits", {}))
     captures, pairs, findings = manifest.rows(Capture), manifest.rows(Pair), manifest.rows(Finding)
     ratios = [ratio for (ratio,) in pairs.facts("exposure_ratio") if ratio]
-    never_judged = manifest.judged is None
+    left_out = None if manifest.judged is None else verdicts.left_out(pairs, findings)
     return Account(
         device=manifest.device,
         reason_not_usable=_reason_not_usable(manifest),
@@ -134,9 +136,9 @@ def account(
         unpaired=len(manifest.rows(Unpaired)),
         cameras=tuple(_cameras(captures, progress)),
         pairs=len(pairs),
-        left_out=None if never_judged else len(verdicts.left_out(pairs, findings)),
+        left_out=None if left_out is None else len(left_out),
         scenes=len({scene for (scene,) in pairs.facts("scene_id")}),
-        split=tuple(_split(pairs)),
+        split=tuple(_split(pairs, left_out)),
         ratio_low=limits["exposure_ratio_low"],
         ratio_high=limits["exposure_ratio_high"],
         ratio_median=median(ratios) if ratios else None,
@@ -220,7 +222,8 @@ def _levels(values: Sequence[float] | None) -> str | None:
     return None if values is None else "/".join(f"{value:g}" for value in dict.fromkeys(values))
 
 
-def _split(pairs: Rows[Pair]) -> Iterator[Part]:
+def _split(pairs: Rows[Pair], left_out: Mapping[str, object] | None) -> Iterator[Part]:
+    passed = None if left_out is None else verdicts.passed_by_part(pairs, left_out)
     counts: Counter[str | None] = Counter()
     scenes: dict[str | None, set[str]] = {part: set() for part in PARTS}
     for part, scene in pairs.facts("split", "scene_id"):
@@ -228,7 +231,7 @@ def _split(pairs: Rows[Pair]) -> Iterator[Part]:
         scenes[part].add(scene)
     for part in PARTS:
         if counts[part]:
-            yield Part(part or "no part", counts[part], len(scenes[part]))
+            yield Part(part or "no part", counts[part], len(scenes[part]), None if passed is None else passed[part])
 
 
 def _rules(findings: Rows[Finding]) -> Iterator[Rule]:
@@ -264,7 +267,8 @@ def _text_head(report: Account) -> Iterator[str]:
         yield f"        black {camera.black}, white {camera.white}, bits {camera.bits}{clipped}"
     yield f"\nSplit: {report.scenes} scenes"
     for part in report.split:
-        yield f"  {part.name}: {part.pairs} pairs of {part.scenes} scenes"
+        passed = "" if part.passed is None else f", {part.passed} pass"
+        yield f"  {part.name}: {part.pairs} pairs of {part.scenes} scenes{passed}"
 
 
 def _text_ratios(report: Account) -> Iterator[str]:

@@ -1,13 +1,14 @@
 """Which pairs the findings of a manifest leave for training."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Container, Iterable
 from functools import reduce
 from operator import or_
 
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
-from sidcurate.schemas import Capture, Finding, Pair
+from sidcurate.schemas import Capture, Finding, Pair, Split
 
 
 def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, ...]]]:
@@ -28,11 +29,8 @@ def check_usable(manifest: Manifest) -> None:
         UsageError: it was never validated, has changed since, is faulty as a whole, or of some raws nobody has read
             more than the header.
     """
-    what_to_do = f"run `sidcurate validate --device {manifest.device}`"
-    if manifest.judged is None:
-        raise UsageError(f"{manifest.device} was never validated; {what_to_do}")
-    if changed := _changed_since_judged(manifest):
-        raise UsageError(f"{manifest.device} has changed since it was validated ({', '.join(changed)}); {what_to_do}")
+    if reason := why_unjudged(manifest):
+        raise UsageError(reason)
     pixels_unread = int(manifest.rows(Capture).named("status", ["header"]).sum())
     if pixels_unread:
         raise UsageError(
@@ -45,10 +43,19 @@ def check_usable(manifest: Manifest) -> None:
         raise UsageError(f"{manifest.device} cannot be used: {code} {message}")
 
 
+def why_unjudged(manifest: Manifest) -> str | None:
+    """Return why the findings of a manifest say nothing of it as it is, with what to do; None where they do."""
+    what_to_do = f"run `sidcurate validate --device {manifest.device}`"
+    if manifest.judged is None:
+        return f"{manifest.device} was never validated; {what_to_do}"
+    if changed := _changed_since_judged(manifest):
+        return f"{manifest.device} has changed since it was validated ({', '.join(changed)}); {what_to_do}"
+    return None
+
+
 def usable_pairs(manifest: Manifest) -> list[Pair]:
     """Return the pairs that the findings leave, or all of them where there are no findings of this state."""
-    fresh = manifest.judged is not None and not _changed_since_judged(manifest)
-    excluded = left_out(manifest.rows(Pair), manifest.rows(Finding)) if fresh else {}
+    excluded = {} if why_unjudged(manifest) else left_out(manifest.rows(Pair), manifest.rows(Finding))
     return [pair for pair in manifest.pairs if pair.pair_id not in excluded]
 
 
@@ -65,6 +72,11 @@ def left_out(pairs: Rows[Pair], findings: Iterable[Finding]) -> dict[str, tuple[
         known = (of_kind.get(name, set()) for name, of_kind in zip(names, subjects.values(), strict=True))
         found[names[0]] = tuple(sorted(set().union(*known)))
     return found
+
+
+def passed_by_part(pairs: Rows[Pair], excluded: Container[str]) -> Counter[Split | None]:
+    """Return how many of the pairs that are not excluded stand in each part of the split."""
+    return Counter(part for part, pair in pairs.facts("split", "pair_id") if pair not in excluded)
 
 
 def _changed_since_judged(manifest: Manifest) -> list[str]:

@@ -41,7 +41,8 @@ def test_the_account_counts_what_is_there(root):
     assert (told.captures, told.unreadable, told.pairs, told.scenes) == (16, 0, 8, 8)
     assert told.verdict == "5 of 8 pairs pass, 3 left out"
     assert [(row.code, row.count) for row in told.rules] == [("PAIR201", 2), ("PAIR202", 1), ("SET303", 1)]
-    assert [(part.name, part.pairs) for part in told.split] == [("train", 7), ("test", 1)]
+    assert [(part.name, part.pairs, part.passed) for part in told.split] == [("train", 7, 4), ("test", 1, 1)]
+    assert "train: 7 pairs of 7 scenes, 4 pass" in report.as_text(told)
     assert [(camera.captures, camera.isos) for camera in told.cameras] == [(16, (800, 1600))]
     assert told.reason_not_usable is None
 

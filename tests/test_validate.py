@@ -62,6 +62,25 @@ def test_errors_exit_1_and_leave_their_pairs_out(root, tmp_path):
     assert left == {"00001_00": ("PAIR201",), "00002_00": ("PAIR201",)}
 
 
+def test_what_passes_is_counted_by_part_and_an_emptied_part_is_dealt_anew(root, tmp_path):
+    parts = ["val", "val", *["train"] * 6, *["test"] * 2]
+    rows = [scene(number, part, short=BRIGHT_SHORT if number < 3 else None) for number, part in enumerate(parts, 1)]
+    write_manifest(root, session(*rows), tmp_path / "raws")
+    told = "split of those that pass: 6 train, 0 val, 2 test; `sidcurate split --device canon90d` divides"
+    assert told in validate().stdout
+    assert CliRunner().invoke(main, ["split", "--device", "canon90d"]).stderr.startswith("next: ")
+    assert "split of those that pass: 5 train, 1 val, 2 test\n" in validate().stdout
+
+
+def test_a_split_without_findings_of_this_state_warns_that_errors_count(root, tmp_path):
+    write_manifest(root, faulty(), tmp_path / "raws")
+    again = CliRunner().invoke(main, ["split", "--device", "canon90d", "--dry-run"])
+    assert (
+        "WARNING: scenes with errors count too: canon90d was never validated; run `sidcurate validate" in again.stderr
+    )
+    assert len(again.stdout.splitlines()) == 10
+
+
 def test_warnings_alone_exit_0(root, tmp_path):
     write_manifest(root, session(scene(1), scene(2, "test")), tmp_path / "raws")
     done = validate()

@@ -37,13 +37,15 @@ def command(
 ) -> None:
     """Divide the scenes by the hash of their name and the seed: the same on every machine, in every order.
 
-    Scenes that `validate` keeps out as a whole get no part. Counts that leave scenes over, such as --train 10 --test
-    10, select a subset. The findings are stale afterwards: validate again.
+    Scenes that `validate` keeps out as a whole get no part, so validate first. Counts that leave scenes over, such as
+    --train 10 --test 10, select a subset. The findings are stale afterwards: validate again.
     """
     from sidcurate import manifests, splits, verdicts
     from sidcurate.schemas import Pair
 
     manifest = manifests.load(manifests.find(manifests_root, device))
+    if reason := verdicts.why_unjudged(manifest):
+        say(f"WARNING: scenes with errors count too: {reason} first")
     scenes = {pair.scene_id for pair in verdicts.usable_pairs(manifest)}
     counts = splits.counts(len(scenes), train=train, val=val, test=test)
     labels = splits.read_labels(labels_csv) if labels_csv else None

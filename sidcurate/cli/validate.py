@@ -200,6 +200,8 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
     )
     if total:
         console.print(f"  exposure ratios: {_ratios(pairs)}", soft_wrap=True)
+    if total - out:
+        console.print(f"  split of those that pass: {_parts(verdict)}", soft_wrap=True)
     for severity in ("error", "warning"):
         found = [finding for finding in verdict.judgement.findings if finding.severity == severity]
         if found:
@@ -213,6 +215,21 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
         console.print(f"  not judged: {', '.join(skipped)}", style="dim", soft_wrap=True)
     for code, reason in asked.ignore.items():
         console.print(f"  ignored: {code} ({reason})", style="dim", soft_wrap=True)
+
+
+def _parts(verdict: "Verdict") -> str:
+    """Return how many of the pairs that pass are in each part, and the cure where errors have emptied one."""
+    from sidcurate.schemas import Pair
+    from sidcurate.verdicts import passed_by_part
+
+    pairs = verdict.manifest.rows(Pair)
+    passed, dealt = (passed_by_part(pairs, excluded) for excluded in (verdict.left_out, ()))
+    told = ", ".join(f"{passed[part]} {part}" for part in ("train", "val", "test") if dealt[part])
+    if passed[None]:
+        told = f"{told}, {passed[None]} without a part".removeprefix(", ")
+    if any(part and not passed[part] for part in dealt):
+        told += f"; `sidcurate split --device {verdict.manifest.device}` divides their scenes anew"
+    return told
 
 
 def _ratios(pairs: "Rows[Pair]") -> str:
