@@ -100,6 +100,16 @@ def test_the_table_tells_the_whole_message_however_narrow(root, monkeypatch):
     assert "CAP112 ×20 (the name states no exposure time besides the one in use)" in words
 
 
+def test_captures_with_the_same_findings_share_one_message(root):
+    rows = [scene(number, long={"iso": None, "iso_source": None}) for number in range(1, 4)]
+    rows += [scene(4, long={"iso": None, "iso_source": None, "bits_declared": 16, "white_level": (65535.0,) * 4})]
+    directory = write_manifest(root, session(*rows))
+    lines = validate("--no-files").stdout.splitlines()
+    longs = [row.long_path for row in manifests.load(directory).pairs]
+    assert f"captures {longs[0]}, {longs[1]}, {longs[2]}" in lines
+    assert sum("CAP113" in line and line.startswith("  error ") for line in lines) == 2, "the fourth has more to say"
+
+
 def test_names_are_printed_as_they_are(root):
     write_manifest(root, session(scene(1, short={"path": "[red]x[/red] :smile:.dng", **BRIGHT_SHORT})))
     assert "[red]x[/red] :smile:.dng" in validate("--no-files").stdout

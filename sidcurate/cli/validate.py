@@ -166,18 +166,25 @@ def _print_table(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
 
     console = Console(highlight=False, markup=False, emoji=False)
     for verdict in verdicts:
-        for subject, findings in groupby(
-            verdict.judgement.findings, key=lambda row: (row.subject_kind, row.subject_id)
-        ):
-            console.print(_subject(*subject, list(findings), console), soft_wrap=True)
+        subjects = groupby(verdict.judgement.findings, key=lambda row: (row.subject_kind, row.subject_id))
+        told = ((kind, name, list(findings)) for (kind, name), findings in subjects)
+        for (kind, _), alike in groupby(told, key=_said):
+            console.print(_subjects(kind, list(alike), console), soft_wrap=True)
         _print_summary(console, verdict, asked)
 
 
-def _subject(kind: str, name: str, findings: "Sequence[Finding]", console: "Console") -> "Text":
-    """Return one subject's findings: a line that says where, then the messages beside their codes, never cut."""
+def _said(subject: "tuple[str, str, list[Finding]]") -> tuple[str, object]:
+    """Return what two subjects must share to be told together: their kind, and for captures every word."""
+    kind, name, findings = subject
+    return kind, [(row.code, row.message) for row in findings] if kind == "capture" else name
+
+
+def _subjects(kind: str, alike: "Sequence[tuple[str, str, list[Finding]]]", console: "Console") -> "Text":
+    """Return the findings of subjects that share them: where, then the messages beside their codes, never cut."""
     from rich.text import Text
 
-    told = Text.assemble((f"{kind} {name}", "bold"))
+    findings = alike[0][2]
+    told = Text.assemble((f"{kind}{'s' if len(alike) > 1 else ''} {', '.join(name for _, name, _ in alike)}", "bold"))
     if kind == "pair":
         told.append(f"  ({', '.join(findings[0].paths)})", "dim")
     for finding in findings:

@@ -17,12 +17,13 @@ def unpaired_capture(view: ManifestView, limits: Limits) -> Drafts:
 
     Why: it was shot for nothing, or its partner was lost: a copy that stopped early looks like this.
     How: pairing says of every capture that is in no pair why it is not.
-    Cure: look for the partner on the card; or give the pairs in a CSV (`sidcurate pair --pairs`).
+    Cure: where it should be in one, look for the partner on the card, or give the pairs in a CSV (`sidcurate pair
+    --pairs`). A spare frame, or one of a scene that was withdrawn, needs nothing.
     """
     for left in view.tables.unpaired_rows.batches():
         for path, reason in zip(left.path.values, left.reason.values, strict=True):
             yield Draft(
-                f"is in no pair: {reason}; look for its partner on the card, or name it with "
+                f"is in no pair: {reason}; if it should be in one, look for its partner on the card, or name it with "
                 f"`sidcurate pair --device {view.tables.device} --pairs FILE.csv`",
                 capture=path,
             )
