@@ -4,6 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 
 from sidcurate.errors import UsageError
@@ -48,7 +49,7 @@ class Scan:
     unlisted: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class RawFile:
     """A raw file as the directory shows it; `path` is relative to the scanned folder, with forward slashes."""
 
@@ -70,7 +71,7 @@ def scan(root: Path) -> Scan:
     found = Scan(root)
     for path, entry in _files(found):
         _sort_in(found, path, entry)
-    found.raws.sort()
+    found.raws.sort(key=attrgetter("path"))
     if not found.raws:
         seen = found.side_cars + found.others.total()
         raise UsageError(
