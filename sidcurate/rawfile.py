@@ -8,7 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -77,6 +77,14 @@ def opened(root: Path, path: str, seen: tuple[int, int]) -> Iterator[int]:
             raise UnreadableRawError(CHANGED)
     finally:
         os.close(handle)
+
+
+def read_ahead(root: Path, path: str, seen: tuple[int, int]) -> None:
+    """Ask the system for a raw that will be read soon, so that the disk works while others are decoded."""
+    # What is wrong with the file, its own reading says.
+    with suppress(OSError, UnreadableRawError), opened(root, path, seen) as handle:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, LARGEST_BYTES, os.POSIX_FADV_WILLNEED)
 
 
 def _open_inside(root: Path, path: Path) -> int:

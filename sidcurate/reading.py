@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import itertools
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -31,6 +33,7 @@ class _Task:
     file: RawFile
     device: str
     manifest: Path | None  # None: keep no trace
+    coming: RawFile | None = None  # Whose turn it is when this one is done.
 
 
 def reader() -> str:
@@ -53,7 +56,8 @@ def read_captures(
     Raises:
         MissingResourceError: a trace cannot be written.
     """
-    tasks = (_Task(root, file, device, manifest) for file in files)
+    coming = (*files[workers.count :], *itertools.repeat(None, workers.count))
+    tasks = (_Task(root, file, device, manifest, later) for file, later in zip(files, coming, strict=False))
     for task, result in map_isolated(_read_capture, tasks, workers):
         yield task.file, _without_pixels(task, result, workers) if isinstance(result, Failure) else result
 
@@ -75,6 +79,8 @@ def _read_capture(task: _Task) -> Capture:
         return _unreadable(task, f"the file cannot be read ({error.strerror})")
     except UnreadableRawError as error:
         return _unreadable(task, str(error))
+    if task.coming:
+        _read_ahead(task.root, task.coming)
     digest = hashlib.sha256(content).hexdigest()
     header = metadata.header_of(io.BytesIO(content))
     try:
@@ -98,6 +104,12 @@ def _read_header(task: _Task) -> metadata.Metadata:
 
 def _content(task: _Task) -> bytes:
     return rawfile.read_whole(task.root, task.file.path, (task.file.size_bytes, task.file.mtime_ns))
+
+
+def _read_ahead(root: Path, file: RawFile) -> None:
+    # In a thread: a disk that is slow to answer must not hold up the file at hand.
+    what = root, file.path, (file.size_bytes, file.mtime_ns)
+    threading.Thread(target=rawfile.read_ahead, args=what, daemon=True).start()
 
 
 def _trace_facts(task: _Task, frame: raw.RawFrame, digest: str) -> dict[str, float]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
+from typing import NamedTuple
 
 from sidcurate.errors import UsageError
 from sidcurate.rawfile import leads_out
@@ -49,8 +50,7 @@ class Scan:
     unlisted: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class RawFile:
+class RawFile(NamedTuple):
     """A raw file as the directory shows it; `path` is relative to the scanned folder, with forward slashes."""
 
     path: str

@@ -1,4 +1,4 @@
-"""A second ingest of an unchanged folder looks at its files and reads none: system calls are the witness."""
+"""What ingest asks of the disk, seen from its system calls: nothing twice, and what comes next before its turn."""
 
 import os
 import re
@@ -32,26 +32,37 @@ def raws(tmp_path: Path) -> Path:
     return tmp_path / "cam"
 
 
-def opened_by_ingest(raws: Path) -> set[str]:
-    """Return the names of the files below the folder that an ingest of it opens or maps."""
+def calls_of_ingest(raws: Path) -> list[str]:
+    """Return the system calls by which an ingest of a folder opens, reads or asks for files."""
     log = raws.parent / "calls"
     ingest = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", raws.parent / "m", "--jobs", "2"]
     trace = ["strace", "-f", "-y", "--seccomp-bpf", "-s", "4096", "-o", log]
     done = subprocess.run(
-        [*trace, "-e", "trace=open,openat,openat2,read,pread64,mmap", *ingest],
+        [*trace, "-e", "trace=open,openat,openat2,read,pread64,mmap,fadvise64", *ingest],
         capture_output=True,
         check=False,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
     assert done.returncode == 3, done.stderr
-    return set(re.findall(rf"{re.escape(str(raws))}/(?:[^/\">]+/)?([^/\">]+\.dng)", log.read_text(errors="replace")))
+    return log.read_text(errors="replace").splitlines()
+
+
+def raws_in(raws: Path, calls: list[str]) -> set[str]:
+    return set(re.findall(rf"{re.escape(str(raws))}/(?:[^/\">]+/)?([^/\">]+\.dng)", "\n".join(calls)))
 
 
 def test_a_second_ingest_opens_no_raw_and_one_that_was_touched_only_that(raws: Path) -> None:
     names = {path.name for path in raws.rglob("*.dng")}
     assert len(names) == 5
-    assert opened_by_ingest(raws) == names
-    assert opened_by_ingest(raws) == set()
+    assert raws_in(raws, calls_of_ingest(raws)) == names
+    assert raws_in(raws, calls_of_ingest(raws)) == set()
     touched = raws / "folder 1/00001_00_10s.dng"
     os.utime(touched, (0, 0))
-    assert opened_by_ingest(raws) == {touched.name}
+    assert raws_in(raws, calls_of_ingest(raws)) == {touched.name}
+
+
+def test_the_disk_is_asked_for_the_raws_to_come_while_others_are_decoded(raws: Path) -> None:
+    ahead = [call for call in calls_of_ingest(raws) if re.search(r"fadvise64\(.*WILLNEED", call)]
+    in_order = [path.name for path in sorted(raws.rglob("*.dng"), key=lambda path: path.relative_to(raws).as_posix())]
+    assert len(ahead) == 3
+    assert raws_in(raws, ahead) == set(in_order[2:]), "the first two are begun at once"
