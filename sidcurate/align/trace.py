@@ -135,7 +135,7 @@ def measure(
         crop_starts=starts,
         black_dn=np.full(4, np.nan) if black is None else np.array(black, np.float64),
         code_step=_code_step(sample),
-        zero_fraction=float((sample == 0).mean()),
+        zero_fraction=np.count_nonzero(sample == 0) / sample.size,
     )
 
 
@@ -289,9 +289,10 @@ def _clip_from(
 ) -> Float64[np.ndarray, "4"]:
     """Return the code by CFA position from which a site counts as clipped."""
     highest = sample.max(axis=1)
-    spike = (sample == highest[:, None]).mean(axis=1) > _CLIP_SPIKE
+    at_top = np.array([np.count_nonzero(codes == top) for codes, top in zip(sample, highest, strict=True)])
     floor = sample.min(axis=1) if black is None else np.array(black)
-    top = highest if white is None else np.where(spike, np.minimum(highest, white), white)
+    clips = at_top / sample.shape[1] > _CLIP_SPIKE
+    top = highest if white is None else np.where(clips, np.minimum(highest, white), white)
     return np.asarray(floor + _CLIPPED_FROM * np.maximum(top - floor, 1.0))
 
 
