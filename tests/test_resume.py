@@ -16,6 +16,7 @@ from test_finetune import TINY, train
 from sidcurate import durable
 from sidcurate.errors import MissingResourceError, UsageError
 from sidtrain import checkpoint, finetune, history, runs
+from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 
 LONG = TINY.model_copy(update={"duration": 400, "validate_every": 60, "schedule": ((0, 1e-3), (300, 1e-4))})
@@ -156,6 +157,24 @@ def test_a_tuned_run_goes_on_in_the_way_that_its_trial_chose(
     record = history.RunRecord.model_validate_json((run / "run.json").read_text())
     assert record.execution == execution
     assert record.trial[1].startswith("fp32 channels_last: ")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_compiled_run_goes_on_in_another_process_bit_for_bit(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From then on it meets one size of patches only and compiles for that; the whole run compiled for any size."""
+    recipe = TINY.model_copy(update={"patch": (4, 8)})
+    compiled = Execution(threads=torch.get_num_threads(), compiled=True)
+    monkeypatch.setattr(finetune, "_reference", lambda group: compiled)  # as if a trial had chosen it
+    train(session, tmp_path / "whole", recipe)
+    run = tmp_path / "runs" / "phone" / "run"
+    train(session, run, recipe, on_step=lambda done: done.step == 3 and signal.raise_signal(signal.SIGINT))
+    process = start(session, run, write_recipe(tmp_path / "sizes.toml", recipe), "--resume")
+    _, talk = process.communicate(timeout=200)
+    assert process.returncode == 0, talk
+    same_end(tmp_path / "whole", run)
+    assert checkpoint.load(run)[1].execution == compiled
 
 
 def test_a_run_of_another_device_or_group_is_not_resumed(session: Path, tmp_path: Path) -> None:
