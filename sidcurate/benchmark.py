@@ -147,7 +147,7 @@ def outcome(trial: Trial) -> Outcome:
         truth = simulate(shots, trial.plan)
         device = truth.device
         captures = [read_capture(shots, file, device, manifest) for file in scan(shots).raws]
-        pairs = [_measured(pair, captures, manifest) for pair in pairing.pair(captures).pairs]
+        pairs = [_measured(match.record(), captures, manifest) for match in pairing.pair(captures).pairs]
     judgement = rules.run(rules.Tables(device, captures, pairs), rules.Limits(), JUDGED)
     codes = {
         severity: sorted({row.code for row in judgement.findings if row.severity == severity})

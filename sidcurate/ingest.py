@@ -10,6 +10,8 @@ from pathlib import Path
 from sidcurate import headers, journal, kept, manifests, measuring, pairing, reading, shards, source, splits
 from sidcurate.errors import UsageError
 from sidcurate.isolation import crew
+from sidcurate.manifests import Given, Manifest
+from sidcurate.rows import Rows
 from sidcurate.scan import RawFile, Scan, scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.shards import Shard
@@ -47,6 +49,14 @@ class IngestedShard(Scanned):
 
     shard: Shard
     folder: Path
+
+
+@dataclass(frozen=True)
+class PairedAgain:
+    """The pairs that a manifest has now, by column, and the captures in none."""
+
+    pairs: Rows[Pair]
+    unpaired: list[Unpaired]
 
 
 def ingest(
@@ -89,7 +99,7 @@ def ingest(
     captures = kept.committed(last, before.rows(Capture), found.raws, directory, times, **hold) if before else {}
     captures |= kept.left(root, found.raws, directory, directory.name, **hold)
     fresh = [file for file in found.raws if file.path not in captures]
-    known = measuring.by_hashes(before.pairs, before.captures) if before and not kept.is_stale(last) else {}
+    known = measured_before(before) if before and not kept.is_stale(last) else measuring.Known.nothing()
     with crew(jobs) as workers:
         if headers_only:
             readings = headers.read_captures(root, fresh, directory.name)
@@ -98,16 +108,16 @@ def ingest(
         captures |= _journaled(readings, root, None if dry_run else directory, progress, len(fresh))
         _check_place(root, place)
         rows = [with_time(captures[file.path], times) for file in found.raws]
-        paired = pair(rows, rules, splits.parts_of(before.pairs) if before else {})
+        paired = pair(rows, rules, parts_of(before) if before else {})
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
         told, made_from = _source(root, found.raws, rules, times), before.sums if before else {}
-        tables: Mapping[type[Record], Sequence[Record]] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
+        tables: Mapping[type[Record], Given] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
         manifests.save(directory, tables, based_on=made_from, source=told)
         journal.sweep(directory)
-    gone = {row.path for row in before.captures} - {row.path for row in rows} if before else ()
-    return Ingested(found, rows, len(fresh), pairs, paired.unpaired, directory, len(gone))
+    gone = set(before.rows(Capture).arrow("path").to_pylist()) - {row.path for row in rows} if before else ()
+    return Ingested(found, rows, len(fresh), Rows.of(Pair, pairs).records(), paired.unpaired, directory, len(gone))
 
 
 def ingest_shard(
@@ -219,12 +229,12 @@ def pair_again(
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     *,
     dry_run: bool = False,
-) -> pairing.Pairing:
+) -> PairedAgain:
     """Pair the captures of a manifest anew, without reading a raw."""
     manifest = manifests.load(directory, progress)
-    captures, before = manifest.rows(Capture).views(), manifest.rows(Pair).views()
-    paired = pair(captures, rules, splits.parts_of(before))
-    known = measuring.by_hashes(before, captures)
+    captures = manifest.rows(Capture).views()
+    paired = pair(captures, rules, parts_of(manifest))
+    known = measured_before(manifest)
     with crew() as workers:
         pairs = measuring.measured(
             paired.pairs, captures, directory, known, workers, partial(progress, "measuring pairs")
@@ -232,7 +242,17 @@ def pair_again(
     if not dry_run:
         told = source.read(directory).model_copy(update={"pairing": rules})
         manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums, source=told)
-    return pairing.Pairing(pairs, paired.unpaired)
+    return PairedAgain(Rows.of(Pair, pairs), paired.unpaired)
+
+
+def measured_before(manifest: Manifest) -> measuring.Known:
+    """Return what is known of the pixels of the pairs of a manifest."""
+    return measuring.Known.of(manifest.rows(Pair), manifest.rows(Capture))
+
+
+def parts_of(manifest: Manifest) -> dict[str, Split]:
+    """Return the part of each scene of a manifest that has one."""
+    return {scene: part for scene, part in manifest.rows(Pair).facts("scene_id", "split") if part}
 
 
 def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, Split]) -> pairing.Pairing:
@@ -241,7 +261,8 @@ def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, S
     paired = pairing.pair(captures, rules.scene_gap_s) if told is None else pairing.pair_as_told(captures, told)
     scenes = {row.scene_id for row in paired.pairs}
     assigned = splits.assign(scenes, splits.default_counts(len(scenes)), kept=parts)
-    return pairing.Pairing(splits.apply(paired.pairs, assigned), paired.unpaired)
+    pairs = [match._replace(split=assigned.get(match.scene_id)) for match in paired.pairs]
+    return pairing.Pairing(pairs, paired.unpaired)
 
 
 def _source(root: Path, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:

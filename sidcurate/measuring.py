@@ -1,15 +1,19 @@
 """What the pixels of pairs say, from the traces that ingest keeps beside the manifest: no raw is read."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from sidcurate.align import PairFacts, measure_pair, trace
 from sidcurate.align.estimates import Estimate
 from sidcurate.durable import sweep
 from sidcurate.isolation import Crew, Failure, map_isolated
-from sidcurate.schemas import Capture, Pair
+from sidcurate.pairing import Match
+from sidcurate.rows import Rows, arrow_schema
+from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
 
 _FOLDER = "traces"
 # Facts of a pair by the name of the value; the standard error stands beside it.
@@ -32,13 +36,13 @@ FACTS = (
     *_ESTIMATES.values(),
 )
 
-_NEVER_READ = {"unmeasured_reason": "nobody has read the pixels of both its frames; `sidcurate ingest` does"}
-_NO_TRACE = {"unmeasured_reason": "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"}
+_NEVER_READ = "nobody has read the pixels of both its frames; `sidcurate ingest` does"
+_NO_TRACE = "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"
 
 
 @dataclass(frozen=True)
 class _Task:
-    pair_id: str
+    row: int
     short: Path
     long: Path
 
@@ -53,48 +57,88 @@ def sweep_traces(directory: Path) -> None:
     sweep(directory / _FOLDER)
 
 
+@dataclass(frozen=True)
+class Known:
+    """Pairs measured before: their rows, and which of them has the hashes of a short and a long frame."""
+
+    rows: Rows[Pair]
+    places: Mapping[tuple[str, str], int]
+
+    @classmethod
+    def nothing(cls) -> "Known":
+        """Return that no pair was measured before."""
+        return cls(Rows.of(Pair, ()), {})
+
+    @classmethod
+    def of(cls, pairs: Rows[Pair], captures: Rows[Capture]) -> "Known":
+        """Return the measured pairs of a manifest whose two hashes are known."""
+        hashes = dict(captures.facts("path", "sha256"))
+        places: dict[tuple[str, str], int] = {}
+        for place, (short, long, reason) in enumerate(pairs.facts("short_path", "long_path", "unmeasured_reason")):
+            key = hashes.get(short), hashes.get(long)
+            if reason is None and key[0] and key[1]:
+                places[key[0], key[1]] = place
+        return cls(pairs, places)
+
+
 def measured(
-    pairs: Sequence[Pair],
-    captures: Sequence[Capture],
+    matches: Sequence[Match],
+    captures: Iterable[Capture],
     directory: Path,
-    known: Mapping[tuple[str, str], Pair],
+    known: Known,
     workers: Crew,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> list[Pair]:
-    """Return the pairs with the facts that their pixels tell, None where they cannot tell.
+) -> pa.Table:
+    """Return the pairs as a table, with the facts that their pixels tell, null where they cannot tell.
 
     Args:
-        pairs: pairs of the captures.
+        matches: pairs of the captures.
         captures: captures by which the traces are found.
         directory: folder of the manifest.
-        known: pairs measured before, by the hashes of their short and long frame.
+        known: pairs measured before.
         workers: who measures.
         progress: called with the count of pairs measured and of pairs to measure.
     """
     hashes = {capture.path: capture.sha256 or "" for capture in captures}
-    keys = {pair.pair_id: (hashes[pair.short_path], hashes[pair.long_path]) for pair in pairs}
-    facts: dict[str, dict[str, Any]] = {}
-    tasks = list(_tasks({name: key for name, key in keys.items() if all(key) and key not in known}, directory))
+    keys = [(hashes[match.short_path], hashes[match.long_path]) for match in matches]
+    # Rows of what was known, and behind them of what is measured now; none where neither is.
+    places = [known.places.get(key) for key in keys]
+    fresh: list[dict[str, Any]] = []
+    reasons = [None if place is not None else _why_unmeasured(key) for key, place in zip(keys, places, strict=True)]
+    tasks = list(_tasks({row: key for row, key in enumerate(keys) if places[row] is None and all(key)}, directory))
     for done, (task, result) in enumerate(map_isolated(_measure, tasks, workers), start=1):
-        facts[task.pair_id] = {"unmeasured_reason": result.reason} if isinstance(result, Failure) else as_fields(result)
+        places[task.row] = len(known.rows) + len(fresh)
+        reasons[task.row] = result.reason if isinstance(result, Failure) else None
+        fresh.append({} if isinstance(result, Failure) else as_fields(result))
         progress(done, len(tasks))
-    kept = ((pair, known.get(keys[pair.pair_id])) for pair in pairs)
-    reasons = {name: _NO_TRACE if all(key) else _NEVER_READ for name, key in keys.items()}
-    return [
-        pair.model_copy(update=_kept(old) if old else facts.get(pair.pair_id, reasons[pair.pair_id]))
-        for pair, old in kept
-    ]
+    return _table(matches, reasons, pa.array(places, pa.int64()), known.rows, fresh)
 
 
-def by_hashes(pairs: Sequence[Pair], captures: Sequence[Capture]) -> dict[tuple[str, str], Pair]:
-    """Return the measured pairs by the hashes of their short and long frame, where both are known."""
-    hashes = {capture.path: capture.sha256 for capture in captures}
-    found = {(hashes.get(pair.short_path), hashes.get(pair.long_path)): pair for pair in pairs}
-    return {
-        (short, long): pair
-        for (short, long), pair in found.items()
-        if short and long and pair.unmeasured_reason is None
-    }
+def _why_unmeasured(key: tuple[str, str]) -> str:
+    return _NO_TRACE if all(key) else _NEVER_READ
+
+
+def _table(
+    matches: Sequence[Match],
+    reasons: Sequence[str | None],
+    places: pa.Array,
+    known: Rows[Pair],
+    fresh: Sequence[Mapping[str, Any]],
+) -> pa.Table:
+    """Return pairs column by column: of a million, one at a time is in Python's own words."""
+    schema = arrow_schema(Pair)
+
+    def column(name: str, kind: pa.DataType) -> pa.Array:
+        if name == "schema_version":
+            return pa.array([SCHEMA_VERSION] * len(matches), kind)
+        if name == "unmeasured_reason":
+            return pa.array(reasons, kind)
+        if name in FACTS:
+            both = [known.arrow(name), pa.array([facts.get(name) for facts in fresh], kind)]
+            return pa.concat_arrays(both).take(places)
+        return pa.array([getattr(match, name) for match in matches], kind)
+
+    return pa.Table.from_arrays([column(field.name, field.type) for field in schema], schema=schema)
 
 
 def as_fields(facts: PairFacts) -> dict[str, Any]:
@@ -111,19 +155,15 @@ def as_fields(facts: PairFacts) -> dict[str, Any]:
     return fields
 
 
-def _tasks(keys: Mapping[str, tuple[str, str]], directory: Path) -> Iterator[_Task]:
-    for pair_id, hashes in keys.items():
+def _tasks(keys: Mapping[int, tuple[str, str]], directory: Path) -> Iterator[_Task]:
+    for row, hashes in keys.items():
         short, long = (trace_path(directory, sha256) for sha256 in hashes)
         if short.is_file() and long.is_file():
-            yield _Task(pair_id, short, long)
+            yield _Task(row, short, long)
 
 
 def _measure(task: _Task) -> PairFacts:
     return measure_pair(trace.load(task.short), trace.load(task.long))
-
-
-def _kept(pair: Pair) -> dict[str, Any]:
-    return {name: getattr(pair, name) for name in FACTS}
 
 
 def _value(estimate: Estimate | None) -> float | None:

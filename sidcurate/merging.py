@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sidcurate import ingest, kept, manifests, measuring, reading, shards, source, splits
+from sidcurate import ingest, kept, manifests, measuring, reading, shards, source
 from sidcurate.align import trace
 from sidcurate.durable import read_bounded, write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.isolation import crew
 from sidcurate.manifests import Given
+from sidcurate.pairing import Match
 from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, Pair, Record, Unpaired
 from sidcurate.shards import Part
@@ -29,7 +30,7 @@ class Merged:
 
     parts: Sequence[Part]
     captures: Rows[Capture]
-    pairs: Sequence[Pair]
+    pairs: Sequence[Match]
     unpaired: Sequence[Unpaired]
     directory: Path
 
@@ -65,10 +66,10 @@ def merge(
     table = pa.concat_tables([_table(part) for part in parts]).sort_by("path")
     captures = Rows.of(Capture, table)
     rows = captures.views()
-    paired = ingest.pair(rows, said.source.pairing, splits.parts_of(before.pairs) if before else {})
+    paired = ingest.pair(rows, said.source.pairing, ingest.parts_of(before) if before else {})
     if dry_run:
         return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
-    known = measuring.by_hashes(before.pairs, before.captures) if before and not kept.is_stale(last) else {}
+    known = ingest.measured_before(before) if before and not kept.is_stale(last) else measuring.Known.nothing()
     _take_traces(parts, directory, progress)
     with crew(jobs) as workers:
         measure = partial(progress, "measuring pairs")
@@ -77,7 +78,7 @@ def merge(
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
     tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: paired.unpaired}
     manifests.save(directory, tables, based_on=before.sums if before else {}, source=told)
-    return Merged(parts, captures, pairs, paired.unpaired, directory)
+    return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
 
 
 def _parts(folders: Iterable[Path], progress: Callable[[str, int, int], None]) -> list[Part]:

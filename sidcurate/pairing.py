@@ -10,12 +10,14 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.exposure import exposure_ratio, format_seconds, light
-from sidcurate.schemas import Capture, Pair, Unpaired
+from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
 _SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
@@ -24,11 +26,29 @@ _DCF_FOLDER = re.compile(r"[1-9]\d{2}[0-9A-Z_]{5}")
 _ROLE_FOLDERS = frozenset({"short", "long"})
 
 
+class Match(NamedTuple):
+    """What pairing says of a pair, under the names of `Pair`: a million of these fit where records would not."""
+
+    device: str
+    pair_id: str
+    scene_id: str
+    burst_index: int
+    short_path: str
+    long_path: str
+    reason: str
+    exposure_ratio: float | None
+    split: Split | None = None
+
+    def record(self) -> Pair:
+        """Return the pair as a record, of whose pixels nothing is known."""
+        return Pair(**self._asdict())
+
+
 @dataclass(frozen=True)
 class Pairing:
     """All pairs, and every other capture with the reason why it is in none."""
 
-    pairs: list[Pair]
+    pairs: list[Match]
     unpaired: list[Unpaired]
 
 
@@ -48,7 +68,7 @@ def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) 
         captures: rows of one manifest.
         scene_gap_s: seconds between the end of a frame and the start of the next that part two scenes.
     """
-    pairs: list[Pair] = []
+    pairs: list[Match] = []
     unpaired = [
         _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
     ]
@@ -167,10 +187,10 @@ def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: flo
         return
     for group in groups:
         why = f"no gap of more than {scene_gap_s:g} s between its frames"
-        yield Scene(_scene_id(_folder(group[0]), PurePosixPath(group[0].path).stem), group, why)
+        yield Scene(_scene_id(_folder(group[0]), _stem(group[0].path)), group, why)
     for capture in timeless:
         why = "no time, name or folder tells its scene"
-        yield Scene(_scene_id(_folder(capture), PurePosixPath(capture.path).stem), [capture], why)
+        yield Scene(_scene_id(_folder(capture), _stem(capture.path)), [capture], why)
 
 
 def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[list[Capture]]:
@@ -189,7 +209,7 @@ def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[
         yield group
 
 
-def _pair_scene(scene: Scene) -> tuple[list[Pair], list[Unpaired]]:
+def _pair_scene(scene: Scene) -> tuple[list[Match], list[Unpaired]]:
     if len(scene.captures) == 1:
         return [], [_unpaired(scene.captures[0], f"alone in its scene ({scene.why})", scene.scene_id)]
     long = _long_frame(scene.captures)
@@ -229,10 +249,10 @@ def _long_frame(captures: Sequence[Capture]) -> Capture | None:
     return min(candidates, key=lambda c: (-(c.exposure_time_s or 0), -_promised_light(c), _order(c)), default=None)
 
 
-def _pairs(scene_id: str, shorts: Sequence[Capture], long: Capture, reason: str) -> list[Pair]:
+def _pairs(scene_id: str, shorts: Sequence[Capture], long: Capture, reason: str) -> list[Match]:
     bursts = _burst_indices(shorts)
     return [
-        Pair(
+        Match(
             device=short.device,
             pair_id=name,
             scene_id=scene_id,
@@ -293,17 +313,30 @@ def _promised_light(capture: Capture) -> float:
 
 
 def _sid_name(capture: Capture) -> re.Match[str] | None:
-    return _SID_NAME.fullmatch(PurePosixPath(capture.path).stem)
+    return _SID_NAME.fullmatch(_stem(capture.path))
 
 
 def _role(capture: Capture) -> str | None:
-    roles = [part.lower() for part in PurePosixPath(capture.path).parent.parts if part.lower() in _ROLE_FOLDERS]
-    return roles[-1] if roles else None
+    return _role_and_folder(capture.path.rpartition("/")[0])[0]
 
 
 def _folder(capture: Capture) -> str:
-    parts = PurePosixPath(capture.path).parent.parts
-    return "/".join(part for part in parts if part.lower() not in _ROLE_FOLDERS)
+    return _role_and_folder(capture.path.rpartition("/")[0])[1]
+
+
+@lru_cache(maxsize=1 << 12)
+def _role_and_folder(folder: str) -> tuple[str | None, str]:
+    """Return whether shorts or longs stand in a folder, where its name says so, and its path without such names."""
+    parts = PurePosixPath(folder).parts
+    roles = [part.lower() for part in parts if part.lower() in _ROLE_FOLDERS]
+    return roles[-1] if roles else None, "/".join(part for part in parts if part.lower() not in _ROLE_FOLDERS)
+
+
+def _stem(path: str) -> str:
+    """Return a name without its folder and suffix, as `PurePath.stem` does, which takes 20 times as long."""
+    name = path.rpartition("/")[2]
+    dot = name.rfind(".")
+    return name[:dot] if 0 < dot < len(name) - 1 else name
 
 
 def _card(folder: str) -> str:
@@ -318,5 +351,5 @@ def _scene_id(*parts: str) -> str:
 
 def _order(capture: Capture) -> tuple[datetime, int, str]:
     """Sort by time, then by the number in the name, which counts on where the clock has whole seconds only."""
-    digits = re.findall(r"\d+", PurePosixPath(capture.path).stem)
+    digits = re.findall(r"\d+", _stem(capture.path))
     return capture.captured_at or datetime.max, int(digits[-1]) if digits else 0, capture.path

@@ -95,7 +95,7 @@ class Account:
     ratios: tuple[Bin, ...]
     rules: tuple[Rule, ...]
     findings: tuple[dict[str, Any], ...]
-    """The worst first: all of them, or as many as were asked for."""
+    """The worst first, no more than are shown."""
 
     @property
     def found(self) -> int:
@@ -115,13 +115,13 @@ def _silent(stage: str, done: int, total: int) -> None:
 
 
 def account(
-    manifest: Manifest, most_findings: int | None = None, progress: Callable[[str, int, int], None] = _silent
+    manifest: Manifest, most_findings: int = SHOWN_FINDINGS, progress: Callable[[str, int, int], None] = _silent
 ) -> Account:
     """Return the account of a manifest.
 
     Args:
         manifest: the tables, read by column.
-        most_findings: how many findings to tell, the worst first; all by default.
+        most_findings: how many findings to tell, the worst first.
         progress: called with the stage in words, the count done in it and the count to do.
     """
     limits = rules.Limits().model_dump() | dict((manifest.judged or {}).get("limits", {}))
@@ -144,7 +144,7 @@ def account(
         ratio_median=median(ratios) if ratios else None,
         ratios=tuple(histogram(ratios)),
         rules=tuple(_rules(findings)),
-        findings=tuple(finding.model_dump(mode="json") for finding in _worst_first(findings, most_findings)),
+        findings=tuple(_told(worst_first(findings).take(slice(most_findings)))),
     )
 
 
@@ -240,13 +240,31 @@ def _rules(findings: Rows[Finding]) -> Iterator[Rule]:
         yield Rule(code, name, severity, count)
 
 
-def _worst_first(findings: Rows[Finding], most: int | None) -> list[Finding]:
-    return findings.sorted_by("severity", "subject_kind", "subject_id").take(slice(most)).records()
+def worst_first(findings: Rows[Finding]) -> Rows[Finding]:
+    """Return findings in the order in which a person should read them."""
+    return findings.sorted_by("severity", "subject_kind", "subject_id")
 
 
-def as_json(report: Account) -> str:
-    """Return the account as versioned JSON."""
-    return json.dumps({"version": JSON_VERSION, **asdict(report)}, indent=1, ensure_ascii=False) + "\n"
+def _told(findings: Rows[Finding]) -> Iterator[dict[str, Any]]:
+    for finding in findings:
+        yield finding.model_dump(mode="json")
+
+
+def as_json(report: Account, findings: Rows[Finding]) -> Iterator[str]:
+    """Yield the account as versioned JSON, piece by piece: of all findings a few are in memory at a time.
+
+    Args:
+        report: the account; the findings that it holds are not told.
+        findings: those that are, in order.
+    """
+    rest = {name: value for name, value in asdict(report).items() if name != "findings"}
+    yield json.dumps({"version": JSON_VERSION, **rest}, indent=1, ensure_ascii=False).removesuffix("\n}")
+    yield ',\n "findings": ['
+    separator = "\n  "
+    for finding in _told(findings):
+        yield separator + json.dumps(finding, indent=1, ensure_ascii=False).replace("\n", "\n  ")
+        separator = ",\n  "
+    yield "\n ]\n}\n" if len(findings) else "]\n}\n"
 
 
 def as_text(report: Account) -> str:

@@ -188,9 +188,12 @@ class _Facts:
         self._known: dict[str, list[Any]] = {}
 
     def of(self, name: str) -> list[Any]:
-        if name not in self._known:
-            self._known[name] = _values(self._rows.arrow(name).take(pa.array(self.places)))
-        return self._known[name]
+        known = self._known.get(name)
+        if known is None:
+            if name not in self.model.model_fields:
+                raise AttributeError(f"{self.model.__name__} has no field {name!r}")
+            known = self._known[name] = _values(self._rows.arrow(name).take(pa.array(self.places)))
+        return known
 
 
 class _View:
@@ -203,8 +206,6 @@ class _View:
         self._place = place
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a fact of whatever type its field has
-        if name not in self._facts.model.model_fields:
-            raise AttributeError(f"{self._facts.model.__name__} has no field {name!r}")
         return self._facts.of(name)[self._place]
 
 

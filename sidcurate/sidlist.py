@@ -127,7 +127,7 @@ def listed(rows: Sequence[Row], device: str) -> Listed:
         ToldPair(short=row.short, long=row.long, scene_id=row.scene_id) for row in rows if row.scene_id not in left_out
     ]
     kept = [capture for capture in captures if scene_of[capture.path] not in left_out]
-    pairs = pairing.pair_as_told(kept, told, by="SID's list").pairs
+    pairs = [match.record() for match in pairing.pair_as_told(kept, told, by="SID's list").pairs]
     parts = {row.scene_id: PART_BY_DIGIT[row.scene_id[0]] for row in told}
     unpaired = [
         _left_out(capture, left_out[scene_of[capture.path]])

@@ -88,11 +88,6 @@ def apply(pairs: Sequence[Pair], parts: Mapping[str, Split]) -> list[Pair]:
     return [pair.model_copy(update={"split": parts.get(pair.scene_id)}) for pair in pairs]
 
 
-def parts_of(pairs: Iterable[Pair]) -> dict[str, Split]:
-    """Return the part of each scene that has one."""
-    return {pair.scene_id: pair.split for pair in pairs if pair.split}
-
-
 def read_labels(path: Path) -> dict[str, str]:
     """Return label by scene from a CSV with the columns scene_id and label.
 

@@ -18,6 +18,7 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
 from sidcurate.ingest import ingest, pair_again
 from sidcurate.isolation import Crew, crew
+from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, Pair
 from sidcurate.source import PairingRules
 from sidcurate.synthetic.bodies import body_named
@@ -108,7 +109,7 @@ def test_facts_are_not_measured_twice(session: Path):
     again = ingest(raws, directory, jobs=1, progress=lambda stage, done, total: stages.append(stage))
     assert stages == []
     assert again.pairs == marked
-    assert pair_again(directory, PairingRules()).pairs == marked
+    assert pair_again(directory, PairingRules()).pairs.records() == marked
 
 
 def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
@@ -123,10 +124,11 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
 
 def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path, workers: Crew):
     manifest = manifests.load(ingested / "cam")
-    rows = measuring.measured(manifest.pairs, manifest.captures, ingested / "cam", {}, workers)
-    assert rows == manifest.pairs
+    nothing = measuring.Known.nothing()
+    rows = measuring.measured(manifest.pairs, manifest.captures, ingested / "cam", nothing, workers)
+    assert Rows.of(Pair, rows).records() == manifest.pairs
     bare = [row.model_copy(update=dict.fromkeys(measuring.FACTS)) for row in manifest.pairs]
-    without = measuring.measured(bare, manifest.captures, tmp_path, {}, workers)
+    without = Rows.of(Pair, measuring.measured(bare, manifest.captures, tmp_path, nothing, workers)).records()
     assert all("no trace is kept" in row.unmeasured_reason for row in without)
     assert [row.model_copy(update={"unmeasured_reason": None}) for row in without] == bare
 
@@ -146,7 +148,7 @@ def test_a_damaged_trace_is_an_error_that_says_what_to_do(session: Path, workers
     torn = measuring.trace_path(directory, manifest.captures[0].sha256 or "")
     torn.write_bytes(torn.read_bytes()[:1000])
     with pytest.raises(IntegrityError, match="delete it and ingest again"):
-        measuring.measured(manifest.pairs, manifest.captures, directory, {}, workers)
+        measuring.measured(manifest.pairs, manifest.captures, directory, measuring.Known.nothing(), workers)
 
 
 def test_pairs_are_known_by_the_hashes_of_both_frames_where_there_are_any():
@@ -154,7 +156,8 @@ def test_pairs_are_known_by_the_hashes_of_both_frames_where_there_are_any():
     frames = [Capture(path=name, sha256=sha256, **facts) for name, sha256 in (("a", "0a"), ("b", "0b"), ("c", None))]
     names = {"device": "cam", "scene_id": "1", "burst_index": 0, "reason": "told"}
     whole, half = (Pair(pair_id=f"a{long}", short_path="a", long_path=long, **names) for long in "bc")
-    assert measuring.by_hashes([whole, half], frames) == {("0a", "0b"): whole}
+    known = measuring.Known.of(Rows.of(Pair, [half, whole]), Rows.of(Capture, frames))
+    assert known.places == {("0a", "0b"): 1}
 
 
 def test_each_planted_fault_is_named_by_its_own_rule_and_clean_pairs_by_none(tmp_path: Path):

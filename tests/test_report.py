@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from html.parser import HTMLParser
 
 import pytest
@@ -78,9 +78,15 @@ def test_text_names_every_finding_with_its_message(root):
     assert "black 2048, white 16383, bits 14, used 14, at most 0.00 % clipped" in text
 
 
-def test_json_is_versioned_and_holds_the_account(root):
-    document = json.loads(report.as_json(account_of(root, seed_session())))
-    assert (document["version"], document["device"], document["left_out"]) == (1, DEVICE, 3)
+@pytest.mark.parametrize("tables", [seed_session(), Tables(DEVICE)], ids=["findings", "empty"])
+def test_json_is_versioned_and_holds_the_account_with_all_findings(root, tables, monkeypatch):
+    told = account_of(root, tables)
+    monkeypatch.setattr(report, "SHOWN_FINDINGS", 1)
+    result = CliRunner().invoke(
+        main, ["report", "--device", DEVICE, "--manifests", str(root), "--format", "json"], catch_exceptions=False
+    )
+    assert result.stdout == json.dumps({"version": 1, **asdict(told)}, indent=1, ensure_ascii=False) + "\n"
+    assert json.loads(result.stdout)["findings"] == list(told.findings)
 
 
 class Balance(HTMLParser):

@@ -7,7 +7,6 @@ from benchmarks.validate_rate import peak_mb
 from sidcurate import manifests
 
 FEW, MANY = 20_000, 80_000
-MOST_MB_A_THOUSAND = 1.5
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,16 @@ def roots(tmp_path_factory):
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["validate", "--no-files", "--dry-run"], ["report", "--device", DEVICE], ["fsck", "--deep"]],
-    ids=["validate", "report", "fsck"],
+    ("arguments", "most_mb_a_thousand"),
+    [
+        (["validate", "--no-files", "--dry-run"], 1.5),
+        (["pair", "--device", DEVICE, "--dry-run"], 3.5),
+        (["report", "--device", DEVICE], 1.5),
+        (["report", "--device", DEVICE, "--format", "json"], 1.5),
+        (["fsck", "--deep"], 1.5),
+    ],
+    ids=["validate", "pair", "report", "report-json", "fsck"],
 )
-def test_memory_grows_little_with_the_pairs(roots, arguments):
+def test_memory_grows_little_with_the_pairs(roots, arguments, most_mb_a_thousand):
     few, many = (peak_mb([*arguments, "--manifests", str(roots[pairs])]) for pairs in (FEW, MANY))
-    assert many - few < MOST_MB_A_THOUSAND * (MANY - FEW) / 1000
+    assert many - few < most_mb_a_thousand * (MANY - FEW) / 1000

@@ -23,6 +23,7 @@ from sidcurate.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
     from sidcurate.ingest import Ingested, IngestedShard
+    from sidcurate.pairing import Match
     from sidcurate.schemas import Capture, Pair
     from sidcurate.shards import Shard
 
@@ -197,7 +198,7 @@ def _rest_in_words(result: "Ingested") -> Iterator[str]:
     yield f"manifest: {result.directory}"
 
 
-def pairs_in_words(pairs: "Sequence[Pair]") -> str:
+def pairs_in_words(pairs: "Sequence[Pair | Match]") -> str:
     """Return how many pairs there are, in how many scenes and in which parts of the split."""
     parts = Counter(pair.split or "none" for pair in pairs)
     split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])

@@ -33,8 +33,8 @@ def command(
     rules = pairing_rules(pairs_csv, scene_gap_s) or PairingRules()
     with progress() as told:
         paired = pair_again(manifests.find(manifests_root, device), rules, told, dry_run=dry_run)
-    for row in paired.pairs:
-        click.echo(f"{row.pair_id}: {row.short_path} with {row.long_path}, {row.reason}")
+    for pair_id, short, long, reason in paired.pairs.facts("pair_id", "short_path", "long_path", "reason"):
+        click.echo(f"{pair_id}: {short} with {long}, {reason}")
     for left in paired.unpaired:
         click.echo(f"unpaired {left.path}: {left.reason}")
     if dry_run:

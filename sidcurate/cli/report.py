@@ -1,12 +1,18 @@
 """`sidcurate report`: one page about one manifest."""
 
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli.console import progress
 from sidcurate.cli.options import device_option, manifests_option
 from sidcurate.cli.output import write_page
+
+if TYPE_CHECKING:
+    from sidcurate.manifests import Manifest
+    from sidcurate.report import Account
 
 
 @click.command(short_help="Print one page about a manifest.")
@@ -30,12 +36,23 @@ def command(device: str, manifests_root: Path, output_format: str, output: Path 
     """Tell on one page what a manifest holds: cameras, levels, pairs, ratios, split and findings."""
     from sidcurate import manifests, report
 
-    formats = {"text": report.as_text, "json": report.as_json, "html": report.as_html}
-    shown = None if output_format == "json" else report.SHOWN_FINDINGS
     with progress() as told:
         manifest = manifests.load(manifests.find(manifests_root, device), told)
-        page = formats[output_format](report.account(manifest, shown, told))
-    if output is None:
-        click.echo(page, nl=False)
-    else:
+        account = report.account(manifest, progress=told)
+    page = _pages(account, manifest)[output_format]()
+    if output is not None:
         write_page(output, page)
+        return
+    for piece in page:
+        click.echo(piece, nl=False)
+
+
+def _pages(account: "Account", manifest: "Manifest") -> "Mapping[str, Callable[[], Iterable[str]]]":
+    from sidcurate import report
+    from sidcurate.schemas import Finding
+
+    return {
+        "text": lambda: [report.as_text(account)],
+        "json": lambda: report.as_json(account, report.worst_first(manifest.rows(Finding))),
+        "html": lambda: [report.as_html(account)],
+    }

@@ -33,7 +33,7 @@ def command(name: str | None, folder: Path | None) -> None:
         click.echo(rendered(documents[name] if name else documents), nl=False)
         return
     for key, model in chosen.items():
-        write_page(folder / relative_path(key), rendered(json_schema(key, model)))
+        write_page(folder / relative_path(key), [rendered(json_schema(key, model))])
 
 
 def published() -> "dict[str, type[BaseModel]]":
