@@ -59,7 +59,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
 def test_an_unknown_verb_is_a_usage_error() -> None:
     result = CliRunner().invoke(main, ["inges"])
     assert result.exit_code == 2
-    assert "No such command 'inges'" in result.stderr
+    assert "No such command 'inges'. Did you mean 'ingest'?" in result.stderr
 
 
 def test_a_terminal_without_the_signs_shows_a_substitute() -> None:

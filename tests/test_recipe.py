@@ -132,6 +132,7 @@ def test_a_crop_is_height_and_width(tmp_path: Path) -> None:
         ("schedule = [[0, 1e-4], [9, 1e-5], [3, 1e-6]]", "rise"),
         ("schedule = [[0, -1e-4]]", "not positive"),
         ("input_clip = inf", "input_clip"),
+        ("steps = 60", "steps: no such field; fields: base, .*duration"),
     ],
 )
 def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) -> None:

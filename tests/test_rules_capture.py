@@ -193,3 +193,17 @@ def test_zeros_far_below_black_are_missing_data_and_a_cut_off_file_is_called_one
     assert fired(judge_capture("CAP102", stray_zero_fraction=0.001)) == []
     (finding,) = judge_capture("CAP102", stray_zero_fraction=0.2, zero_tail_fraction=0.2).findings
     assert "zero down to the end" in finding.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "cure"),
+    [
+        ("linear", "undemosaiced raw and shoot again"),
+        ("quad-bayer", "binned mode"),
+        ("monochrome", "no network here takes such a sensor"),
+        ("other", "no network here takes such a sensor"),
+    ],
+)
+def test_what_is_no_bayer_mosaic_is_shot_again_only_where_that_helps(kind, cure):
+    (finding,) = judge_capture("CAP104", cfa_kind=kind, cfa=None).findings
+    assert cure in finding.message

@@ -200,7 +200,8 @@ def test_a_black_at_white_is_skipped_where_its_rule_is_ignored():
             (0.1, 0.2, -6.0, 0.0),
             "warning",
             "the true zero of G at row 1, column 0 is 6.00 ± 0.05 DN below the declared black 2048: 4.19 ± 0.03 % of "
-            "the white range after amplification, allowed 3 %; no re-shoot cures that: train with the measured zero",
+            "the white range after amplification, allowed 3 %; no re-shoot cures that: train with the measured zero, "
+            "as the recipe `device` does",
         ),
         (
             (20.0, 0.2, -6.0, 0.0),

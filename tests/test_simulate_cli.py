@@ -66,6 +66,7 @@ def test_the_list_of_faults_names_each_with_its_rule() -> None:
         (("--ratios", "100,x"), "100,250,300"),
         (("--fault", "nonsense"), "--list-faults"),
         (("--size", "8x8"), "too small"),
+        (("--fault", "shifted=6@3-1"), "'3-1' holds no scene; write 1-3"),
     ],
 )
 def test_a_wrong_option_is_exit_2_with_what_to_do(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:

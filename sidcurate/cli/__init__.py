@@ -5,6 +5,7 @@ inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 
 stdout, progress and talk to stderr.
 """
 
+import difflib
 import importlib
 import io
 import signal
@@ -59,6 +60,14 @@ class Verbs(click.Group):
         module = importlib.import_module(f"sidcurate.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the verb that was asked for; name those that are close to one that does not exist."""
+        if args[0] not in VERBS and (close := difflib.get_close_matches(args[0], VERBS)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, close))}?")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
         """Run a verb; turn an error of ours into its message and exit code."""

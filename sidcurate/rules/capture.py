@@ -131,6 +131,11 @@ _NOT_BAYER = {
     "quad-bayer": "a quad-Bayer mosaic, whose filters come in 2x2 blocks of one color",
     "other": "another color filter array",
 }
+_PLAIN_RAW = {
+    "linear": "set the camera or the converter to plain, undemosaiced raw and shoot again",
+    "quad-bayer": "set the camera to its binned mode, or to plain raw, and shoot again",
+}
+_NO_NETWORK = "no network here takes such a sensor; take the file out of the folder"
 
 
 @rule("CAP104", "not-bayer", "error", requires=("CAP101",))
@@ -142,7 +147,8 @@ def not_bayer(captures: Captures, limits: Limits) -> Answers:
     How: by the letters of the color filter array at the visible origin. X-Trans is a kind of its own and no fault: its
     pairs are judged like Bayer pairs, and need a network with X-Trans packing, which a Bayer recipe refuses.
     Cure: set the camera to plain raw. On a phone that means no "expert", "night" or computational raw and the main
-    camera in its binned mode; in a converter, no "linear DNG".
+    camera in its binned mode; in a converter, no "linear DNG". A monochrome, CMYG or Foveon sensor has no plain raw
+    that a network here takes.
     """
     yield Skip("the color filter array is unknown", captures.cfa_kind.unknown)
     yield Fault(captures.cfa_kind.is_one_of(_NOT_BAYER), _not_bayer)
@@ -150,8 +156,8 @@ def not_bayer(captures: Captures, limits: Limits) -> Answers:
 
 def _not_bayer(capture: Capture, limits: Limits) -> Draft:
     return Draft(
-        f"is no RGB Bayer mosaic: {capture.cfa_reason or _NOT_BAYER[capture.cfa_kind or 'other']}; set the camera or "
-        "the converter to plain, undemosaiced raw and shoot again"
+        f"is no RGB Bayer mosaic: {capture.cfa_reason or _NOT_BAYER[capture.cfa_kind or 'other']}; "
+        f"{_PLAIN_RAW.get(capture.cfa_kind or 'other', _NO_NETWORK)}"
     )
 
 

@@ -132,7 +132,8 @@ def black_level_off(pairs: Pairs, limits: Limits) -> Answers:
     cures that.
     How: zero and ratio are fitted together, by CFA position; the error times the exposure ratio as a share of the
     white range.
-    Cure: train with the measured zero; if it is far off, see whether the raw converter changed the black level tag.
+    Cure: train with the measured zero (`levels = "measured"`, as in the recipe `device`); if it is far off, see whether
+    the raw converter changed the black level tag.
     """
     error, share = _zeros(pairs)
     yield Skip(UNTOLD, pairs.zero_error_dn.unknown)
@@ -172,7 +173,7 @@ def _zero_off(
 
 
 _CURE = {
-    "warning": "no re-shoot cures that: train with the measured zero",
+    "warning": "no re-shoot cures that: train with the measured zero, as the recipe `device` does",
     "error": "find the black with a lens-cap frame, and see whether a converter changed the tag",
 }
 

@@ -97,7 +97,10 @@ def _scene_numbers(request: str, text: str | None) -> set[int] | None:
         found = _SCENES.fullmatch(part)
         if found is None:
             raise UsageError(f"fault {request!r}: {part!r} is no scene number; write scenes like 1,3-5")
-        numbers.update(range(int(found[1]), int(found[2] or found[1]) + 1))
+        first, last = int(found[1]), int(found[2] or found[1])
+        if last < first:
+            raise UsageError(f"fault {request!r}: {part!r} holds no scene; write {last}-{first}")
+        numbers.update(range(first, last + 1))
     return numbers
 
 

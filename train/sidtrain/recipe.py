@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
 
 from sidcurate.cfa import Packing
 from sidcurate.errors import UsageError
@@ -230,11 +231,12 @@ def load(path_or_name: str | Path) -> Recipe:
     try:
         return Recipe.model_validate(_fields(path))
     except ValidationError as error:
-        faults = [
-            f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {fault['msg'].removeprefix('Value error, ')}"
-            for fault in error.errors()
-        ]
+        faults = [f"{'.'.join(map(str, fault['loc'])) or 'recipe'}: {_words(fault)}" for fault in error.errors()]
         raise UsageError(f"{path}: {'; '.join(faults)}; fields: base, {', '.join(Recipe.model_fields)}") from error
+
+
+def _words(fault: ErrorDetails) -> str:
+    return "no such field" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
 
 
 def _fields(path: Path) -> dict[str, Any]:
