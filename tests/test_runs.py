@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fixture
 
@@ -50,6 +51,16 @@ def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_
     psnrs = [(row["run"].split("/")[-1], row["psnr_db"]) for row in rows[1:]]
     assert psnrs == [("good", str(judged["network"])), ("stopped", "")]
     assert all(bool(row["psnr_db"]) == bool(row["protocol"]) for row in rows)
+
+
+def test_names_stay_whole_in_a_narrow_terminal(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setenv("COLUMNS", "40")
+    name = "a-run-that-was-named-by-a-person-who-had-much-to-say"
+    with contextlib.suppress(KeyboardInterrupt):
+        train(session, tmp_path / "runs" / "phone" / name, on_step=stop)
+    heading, _, row = listed(tmp_path / "runs").splitlines()
+    assert heading.split() == ["device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol"]
+    assert row.split() == ["phone", name, "own", "2+1", "1/6", "interrupted"]
 
 
 def test_of_a_table_of_networks_a_run_lists_its_own_figure_and_none_of_weights_that_are_gone(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol")
+_WIDEST = 10_000  # No table is as wide.
 
 
 @click.command(short_help="List the runs: how far each came, and its PSNR with the protocol.")
@@ -46,12 +47,13 @@ def _print_table(rows: "Sequence[Row]", root: Path) -> None:
     names = {protocol: f"[{number}]" for number, protocol in enumerate(sentences, start=1)}
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        right, whole = column in {"pairs", "steps", "PSNR"}, column not in {"run", "device", "recipe"}
-        table.add_column(column, justify="right" if right else "left", overflow="fold", no_wrap=whole)
+        table.add_column(column, justify="right" if column in {"pairs", "steps", "PSNR"} else "left", no_wrap=True)
     for row in rows:
         for cells in _cells(row, root, names):
             table.add_row(*cells)
     console = Console(highlight=False, markup=False)
+    unbounded = console.options.update_width(_WIDEST)  # A name that is cut or folded is none.
+    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     if rows:
         console.print(table)
     for row in rows:
