@@ -4,6 +4,7 @@ A file's name is the hash of what it was made from, which its record repeats, wi
 record is written last: pixels without one are what a killed build left, and are made again.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -21,6 +22,7 @@ from sidcurate.errors import IntegrityError
 from sidcurate.schemas import Floats, described
 
 DELETE = "delete it, and the next training decodes it anew"
+NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]+\.(npy|json)")
 _MOST_RECORD_BYTES = 1 << 16
 
@@ -100,11 +102,14 @@ def read(pixels: Path, shape: Sequence[int] | None = None) -> tuple[UInt16[np.nd
 
     Raises:
         IntegrityError: the record or the pixels are damaged, or are not those of the name.
+        OSError: the system lets this process open no more files.
     """
     record = _record(pixels)
     try:
         array = np.load(pixels, mmap_mode="r", allow_pickle=False)
     except Exception as error:  # numpy leaks the errors of its parsers, down to tokenize's
+        if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
+            raise
         raise _damaged(pixels, str(error) or type(error).__name__) from error
     wanted = array.shape if shape is None else tuple(shape)
     if array.dtype != np.uint16 or array.shape != wanted:

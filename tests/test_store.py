@@ -364,3 +364,38 @@ def test_a_build_that_was_killed_goes_on_with_what_is_whole(tmp_path: Path) -> N
         assert np.array_equal(entry.planes, layout.pack(raw.read(tmp_path / "raws" / pair.short_path).mosaic))
         target = raw.render(tmp_path / "raws" / pair.long_path, adjust_maximum_thr=0.0).image
         assert np.array_equal(entry.target, layout.crop(target))
+
+
+FEW_FILES = """
+import resource, sys
+from pathlib import Path
+from sidcurate import manifests
+from sidcurate.errors import MissingResourceError
+from sidtrain import store
+
+folder, soft, hard = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+manifest = manifests.load(folder / "manifests" / "phone")
+captures = {capture.path: capture for capture in manifest.captures}
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        how = store.StoreSettings(0.0)
+        made = store.build(manifest.pairs, captures, folder / "raws", folder / "store", how, jobs=1)
+        print(len(made), len({id(entry.target.base) for entry in made}))
+    except MissingResourceError as error:
+        print(error)
+"""
+
+
+def test_more_frames_than_a_process_may_open_files_are_mapped_and_a_shared_target_once(tmp_path: Path) -> None:
+    """A mapped file counts as an open one; shells allow 1,024, SID's training set has more."""
+    manifest = small_session.write_session(tmp_path, ["train"] * 2, size=(34, 36), shorts=60)
+    build(manifest, tmp_path)
+    (tmp_path / "few.py").write_text(FEW_FILES)
+
+    def told(*limits: int) -> str:
+        command = [sys.executable, tmp_path / "few.py", tmp_path, *limits]
+        return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
+
+    assert told(64, 4096) == "120 2\n"
+    assert "the store has 122 files for these pairs, and the system lets one process open 100 at most" in told(64, 100)

@@ -6,6 +6,7 @@ setting makes a new entry and leaves the others alone. A build that was killed g
 """
 
 import math
+import resource
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +19,7 @@ from jaxtyping import Float32, UInt16
 from sidcurate import cfa, entries, files, raw
 from sidcurate.cfa import Layout, Packing
 from sidcurate.durable import sweep
-from sidcurate.entries import RenderingRecord
+from sidcurate.entries import EntryRecord, RenderingRecord
 from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
 from sidcurate.schemas import Capture, CfaKind, Pair
@@ -27,6 +28,9 @@ from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource
 
 _FORMAT = 3  # raise it when the same raw and settings give other bytes
 _AROUND_BYTES = 4096  # header of the array and the record beside it, at most
+
+
+Opened = Mapping[Path, tuple[UInt16[np.ndarray, "..."], EntryRecord]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +160,8 @@ def build(
                     f"{job.root / job.capture.path}: {outcome.reason}; ingest the folder again to leave this pair out"
                 )
             progress(done, len(missing))
-    return [_entry(pair, captures, settings, *both) for pair, both in zip(pairs, frames, strict=True)]
+    opened = _opened({job.path: job.shape for both in frames for job in both})
+    return [_entry(pair, captures, settings, *both, opened) for pair, both in zip(pairs, frames, strict=True)]
 
 
 def missing_bytes(
@@ -234,7 +239,38 @@ def _decode(job: _Job) -> None:
     entries.write(job.path, job.layout.pack(mosaic), job.made_from, None)
 
 
-def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings, planes: _Job, target: _Job) -> Entry:
+def _opened(shapes: Mapping[Path, tuple[int, ...]]) -> Opened:
+    """Map each file once, whatever the number of pairs that share it.
+
+    Raises:
+        MissingResourceError: the system lets this process open no more files.
+        SidcurateError: what `entries.read` raises.
+    """
+    # Each mapped file counts as open: SID's training set has 2,000, and a shell allows 1,024 unless it is asked.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = soft + len(shapes)
+        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    try:
+        return {path: entries.read(path, shape) for path, shape in shapes.items()}
+    except OSError as error:
+        if error.errno not in entries.NO_MORE_FILES:
+            raise
+        raise MissingResourceError(
+            f"the store has {len(shapes)} files for these pairs, and the system lets one process open {hard} at most: "
+            f"raise that to {wanted + len(shapes)} (`ulimit -Hn`, or the limits of the job), or take fewer scenes"
+        ) from error
+
+
+def _entry(
+    pair: Pair,
+    captures: Mapping[str, Capture],
+    settings: StoreSettings,
+    planes: _Job,
+    target: _Job,
+    opened: Opened,
+) -> Entry:
     short, long = captures[pair.short_path], captures[pair.long_path]
     levels = normalization.levels(pair, short, settings.levels)
     layout = planes.layout
@@ -242,8 +278,8 @@ def _entry(pair: Pair, captures: Mapping[str, Capture], settings: StoreSettings,
     height, width = planes.packed
     if settings.crop:
         height, width = map(min, planes.packed, layout.packed(*settings.crop))
-    packed, _ = entries.read(planes.path, planes.shape)
-    rendered, record = entries.read(target.path, target.shape)
+    packed, _ = opened[planes.path]
+    rendered, record = opened[target.path]
     return Entry(
         pair=pair,
         planes=packed[:, :height, :width],
