@@ -19,6 +19,7 @@ from sidcurate.synthetic.shots import Light, Readout, Settings, Shot
 SIDE = 640
 RATIO = 100
 AS_PROMISED, AS_BUILT = Light(), Readout()
+NEUTRAL = (0.52, 1.0, 0.65)  # a gray card in the evening
 RGGB_14_BIT, GBRG_12_BIT = "nikond850", "gbrg12"
 BODIES = BODIES | {"phone": replace(BODIES["oneplus7"], iso=100)}
 
@@ -60,7 +61,7 @@ class Planted:
     def _frame(self, picture, time_s, light, readout, rng):
         body = BODIES[self.slug]
         settings = Settings(time_s, body.iso, body.f_number)
-        shot = Shot(0, "short", 0, "frame", body, settings, DngTags(cfa=body.cfa), light, readout)
+        shot = Shot(0, "short", 0, "frame", body, settings, DngTags(cfa=body.cfa), light, readout, neutral=NEUTRAL)
         seen = sensor.seen(picture, scene(self.scene + 1), light, 0.3)
         codes, truth = sensor.expose(seen, shot, pattern(self.slug), rng)
         levels = (body.black_level,) * 4, (body.white_level,) * 4

@@ -48,7 +48,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def flat_frames(body: Body, radiance: float, count: int, size: tuple[int, int] = (256, 256)) -> list[np.ndarray]:
     shot = replace(planned_shots(Plan(body, scenes=1, size=size))[0])
-    shot = replace(shot, tags=replace(shot.tags, as_shot_neutral=(1.0, 1.0, 1.0)))
+    shot = replace(shot, neutral=(1.0, 1.0, 1.0))
     picture, pattern = np.full((*size, 3), radiance, np.float32), fixed_pattern(body, size)
     return [expose(picture, shot, pattern, generator(number))[0].astype(float) for number in range(count)]
 
@@ -242,9 +242,13 @@ def test_the_long_frame_is_well_exposed(tmp_path: Path) -> None:
 
 def test_the_light_of_scenes_has_different_colors_and_that_of_a_pair_the_same() -> None:
     shots = planned_shots(Plan(CANON, scenes=4))
-    neutrals = [shot.tags.as_shot_neutral for shot in shots]
+    neutrals = [shot.neutral for shot in shots]
     assert len(set(neutrals)) == 4
     assert neutrals[0::2] == neutrals[1::2]
+
+
+def test_the_camera_keeps_one_white_balance_as_who_shoots_pairs_sets_it() -> None:
+    assert len({shot.tags.as_shot_neutral for shot in planned_shots(Plan(CANON, scenes=4))}) == 1
 
 
 def test_capture_times_lie_seconds_apart_within_a_scene_and_minutes_between_scenes() -> None:

@@ -21,8 +21,10 @@ from sidcurate.synthetic.shots import Role, Settings, Shot, sid_name
 _FIRST_SCENE_AFTER = datetime.fromisoformat("2026-03-01T19:00:00")
 _BETWEEN_FRAMES_S = 2
 _SMALLEST_SIDE_PX = 32
-# As-shot neutral (R, G, B of a gray card) under daylight and under tungsten.
+# What a gray card reads (R, G, B) under daylight and under tungsten.
 _DAYLIGHT, _TUNGSTEN = np.array([0.45, 1.0, 0.68]), np.array([0.76, 1.0, 0.36])
+# The camera is set to one white balance for the whole session, half way: scenes keep the color of their light.
+_AS_SHOT_NEUTRAL = (0.605, 1.0, 0.52)
 
 
 @dataclass(frozen=True)
@@ -79,14 +81,14 @@ def _flawless_shots(plan: Plan) -> Iterator[Shot]:
     for scene in range(1, plan.scenes + 1):
         rng = generator(plan.seed, plan.body.slug, "scene", scene)
         now += timedelta(seconds=int(rng.integers(180, 480)), milliseconds=10 * int(rng.integers(100)))
-        tags = _scene_tags(plan, _neutral(rng))
+        tags, neutral = _tags(plan), _neutral(rng)
         short_s = NOMINAL_LONG_S / plan.ratios[(scene - 1) % len(plan.ratios)]
         for role, burst_index, time_s in _long_then_shorts(short_s, plan.shorts):
             number += 1
             name = sid_name(scene, burst_index, time_s) if plan.names == "sid" else f"IMG_{number:04d}.dng"
             settings = Settings(time_s, plan.body.iso, plan.body.f_number)
             stamped = replace(tags, captured_at=now, exposure_time_s=time_s)
-            yield Shot(scene, role, burst_index, name, plan.body, settings, stamped)
+            yield Shot(scene, role, burst_index, name, plan.body, settings, stamped, neutral=neutral)
             now += timedelta(seconds=float(time_s) + _BETWEEN_FRAMES_S)
 
 
@@ -96,7 +98,7 @@ def _long_then_shorts(short_s: Fraction, shorts: int) -> Iterator[tuple[Role, in
         yield "short", burst_index, short_s
 
 
-def _scene_tags(plan: Plan, neutral: tuple[float, float, float]) -> DngTags:
+def _tags(plan: Plan) -> DngTags:
     body = plan.body
     return DngTags(
         make=body.make,
@@ -109,7 +111,7 @@ def _scene_tags(plan: Plan, neutral: tuple[float, float, float]) -> DngTags:
         f_number=body.f_number,
         iso=body.iso,
         focal_length_mm=body.focal_length_mm,
-        as_shot_neutral=neutral,
+        as_shot_neutral=_AS_SHOT_NEUTRAL,
     )
 
 

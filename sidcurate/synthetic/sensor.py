@@ -130,12 +130,12 @@ def expose(
     """Return the codes of a shot, and what is true of it.
 
     Args:
-        picture: radiance in white-balanced camera RGB.
-        shot: what to expose; its tags give filter array and white balance.
+        picture: radiance in camera RGB, white-balanced for the light of the scene.
+        shot: what to expose; its tags give the filter array.
         pattern: fixed pattern of the shot's body.
         rng: source of the noise.
     """
-    tinted = picture * np.asarray(shot.tags.as_shot_neutral, np.float32)
+    tinted = picture * np.asarray(shot.neutral, np.float32)
     electrons = filtered(tinted, shot.tags.cfa) * _over_colors(pattern.response, shot.tags.cfa)
     electrons *= _electrons_at_one(shot) * _clipping_gain(electrons, shot.light)
     ramp = 1 + shot.light.gradient * np.linspace(-0.5, 0.5, picture.shape[1], dtype=np.float32)

@@ -70,7 +70,11 @@ class Damage:
 
 @dataclass(frozen=True)
 class Shot:
-    """One frame of a session; `written` and `copy_as` say whether and under which second name it is stored."""
+    """One frame of a session; `written` and `copy_as` say whether and under which second name it is stored.
+
+    `neutral` is what a gray card reads under the light of the scene, R, G, B with G = 1; the camera's white balance is
+    in the tags, and need not be that.
+    """
 
     scene: int
     role: Role
@@ -85,6 +89,7 @@ class Shot:
     written: bool = True
     copy_as: str | None = None
     faults: tuple[str, ...] = ()
+    neutral: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
 
 def sid_name(scene: int, burst_index: int, time_s: Fraction) -> str:
