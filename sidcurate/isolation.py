@@ -91,12 +91,9 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     pool = ProcessPool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
     try:
         yield Crew(pool, count, recruiting)
-        pool.close()  # type: ignore[no-untyped-call]
-    except BaseException:
+    finally:
         pool.stop()  # type: ignore[no-untyped-call]
         _kill_workers()
-        raise
-    finally:
         pool.join()
 
 
