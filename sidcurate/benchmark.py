@@ -16,8 +16,8 @@ from sidcurate.align import measure_pair, trace
 from sidcurate.errors import MissingResourceError
 from sidcurate.grades import CLEAN, DEVICES, RATIOS, Grade
 from sidcurate.isolation import Failure, crew, map_isolated
+from sidcurate.places import Folder
 from sidcurate.reading import read_capture
-from sidcurate.scan import scan
 from sidcurate.schemas import Capture, Pair
 from sidcurate.synthetic.bodies import Body
 from sidcurate.synthetic.plan import Plan
@@ -146,7 +146,8 @@ def outcome(trial: Trial) -> Outcome:
         shots, manifest = Path(name, "shots"), Path(name, "manifest")
         truth = simulate(shots, trial.plan)
         device = truth.device
-        captures = [read_capture(shots, file, device, manifest) for file in scan(shots).raws]
+        place = Folder(shots)
+        captures = [read_capture(place, file, device, manifest) for file in place.scan().raws]
         pairs = [_measured(match.record(), captures, manifest) for match in pairing.pair(captures).pairs]
     judgement = rules.run(rules.Tables(device, captures, pairs), rules.Limits(), JUDGED)
     codes = {

@@ -15,6 +15,7 @@ from sidcurate.errors import IntegrityError, UnreadableRawError, UsageError
 from sidcurate.manifests import sha256_of
 from sidcurate.rows import Rows, arrow_schema
 from sidcurate.schemas import Capture, FileState
+from sidcurate.source import Seen
 
 Look = Literal["none", "changed", "deep"]
 """At which files to look: at none, hash those whose time or size has changed since ingest, or hash them all."""
@@ -78,6 +79,12 @@ def folder(directory: Path) -> str | None:
     return source.read(directory).root
 
 
+def out_of_reach(directory: Path) -> str | None:
+    """Return the URL of the raws where they are in no folder: no verb but `ingest`, when it is told so, goes there."""
+    root = folder(directory)
+    return root if root and source.is_url(root) else None
+
+
 def content(root: Path, capture: Capture) -> bytes:
     """Return the bytes of a raw, which are those that were ingested.
 
@@ -106,7 +113,7 @@ def content(root: Path, capture: Capture) -> bytes:
     return found
 
 
-def _state(root: _Root | None, recorded: _File, seen: Mapping[str, tuple[int, int]], *, deep: bool) -> _File:
+def _state(root: _Root | None, recorded: _File, seen: Mapping[str, Seen], *, deep: bool) -> _File:
     """Return a file as it is now: no size where it is gone, no hash where it was not hashed again."""
     gone = _File(recorded.path, None, None)
     if root is None:

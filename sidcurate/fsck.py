@@ -195,6 +195,9 @@ def _examine_raws(
     if not len(read) or folder is None:
         found.left_out.append(f"the raws of {directory.name}: nothing says where they are")
         return None
+    if away := files.out_of_reach(directory):
+        found.left_out.append(f"the raws of {directory.name}: they are in {away}")
+        return None
     root = Path(folder)
     if not root.is_dir():
         cure = f'connect the disk, or set "root" in {directory / "source.json"} to where the raws are now'

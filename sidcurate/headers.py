@@ -5,17 +5,17 @@ header does not tell for sure stays unknown. Size, filter array and levels are t
 other makers' files are LibRaw's to know, and a full ingest adds them.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from sidcurate import dng, metadata, rawfile
+from sidcurate import dng, metadata
+from sidcurate.directories import Read
 from sidcurate.errors import UnreadableRawError
+from sidcurate.places import Place
 from sidcurate.reading import file_facts, header_facts
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
@@ -29,10 +29,10 @@ _THREADS, _AT_ONCE, _AHEAD = 4, 32, 32
 
 
 class Head:
-    """The bytes of an open file, read where they are asked for, some more than that at a time, within a bound."""
+    """The bytes of a file, read where they are asked for, some more than that at a time, within a bound."""
 
-    def __init__(self, handle: int) -> None:
-        self._handle = handle
+    def __init__(self, read: Read) -> None:
+        self._read_at = read
         self._left = MOST_BYTES
         self._start, self._bytes = 0, b""
         self._first = self._read(0, _FIRST_BYTES)
@@ -54,14 +54,14 @@ class Head:
         if min(count, self._left) < count:
             raise ValueError(f"the header is scattered over more than {MOST_BYTES >> 10} KB")
         self._left -= count
-        return os.pread(self._handle, count, start)
+        return self._read_at(start, count)
 
 
-def read_captures(root: Path, files: Sequence[RawFile], device: str) -> Iterator[tuple[RawFile, Capture]]:
+def read_captures(place: Place, files: Sequence[RawFile], device: str) -> Iterator[tuple[RawFile, Capture]]:
     """Yield each file with what its header says of it, in order.
 
     Args:
-        root: folder that the files' paths are relative to.
+        place: where the files are.
         files: what to read.
         device: slug of the camera.
     """
@@ -71,7 +71,7 @@ def read_captures(root: Path, files: Sequence[RawFile], device: str) -> Iterator
     try:
         while True:
             for batch in islice(batches, _AHEAD - len(running)):
-                running.append(pool.submit(_read_some, root, batch, device))
+                running.append(pool.submit(_read_some, place, batch, device))
             if not running:
                 return
             yield from running.popleft().result()
@@ -79,12 +79,12 @@ def read_captures(root: Path, files: Sequence[RawFile], device: str) -> Iterator
         pool.shutdown(cancel_futures=True)
 
 
-def read_capture(root: Path, file: RawFile, device: str) -> Capture:
+def read_capture(place: Place, file: RawFile, device: str) -> Capture:
     """Return what the header of one file says of it."""
     facts = file_facts(file, device, None)
     try:
-        with rawfile.opened(root, file.path, (file.size_bytes, file.mtime_ns)) as handle:
-            head = Head(handle)
+        with place.opened(file) as read:
+            head = Head(read)
             header = metadata.header_at(head)
             stated = dng.sensor_tags_at(head, file.size_bytes)
         known = header_facts(header) | (stated_sensor(stated) if stated else {})
@@ -99,5 +99,5 @@ def read_capture(root: Path, file: RawFile, device: str) -> Capture:
     return Capture(**facts, status="unreadable", status_reason=reason)
 
 
-def _read_some(root: Path, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:
-    return [(file, read_capture(root, file, device)) for file in files]
+def _read_some(place: Place, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:
+    return [(file, read_capture(place, file, device)) for file in files]

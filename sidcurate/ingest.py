@@ -1,6 +1,6 @@
 """Files -> Captures, each read once and measured once, in workers that may die; then pairs, a split and a manifest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,8 +11,9 @@ from sidcurate import headers, journal, kept, manifests, measuring, pairing, rea
 from sidcurate.errors import UsageError
 from sidcurate.isolation import crew
 from sidcurate.manifests import Given, Manifest
+from sidcurate.places import Folder, Place
 from sidcurate.rows import Rows
-from sidcurate.scan import RawFile, Scan, scan
+from sidcurate.scan import RawFile, Scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.shards import Shard
 from sidcurate.source import PairingRules, Source
@@ -60,7 +61,7 @@ class PairedAgain:
 
 
 def ingest(
-    root: Path,
+    root: Path | Place,
     directory: Path,
     *,
     rules: PairingRules | None = None,
@@ -75,7 +76,7 @@ def ingest(
     Rows are kept as they are read, so that an interrupted ingest goes on where it was.
 
     Args:
-        root: folder of the raws, searched with all folders below it.
+        root: folder of the raws, searched with all folders below it, or another place that holds them.
         directory: folder of the manifest; its name is the device.
         rules: how to pair; by default as the last time.
         times: exposure times to put in the place of the headers'; by default as the last time.
@@ -87,32 +88,33 @@ def ingest(
     Raises:
         UsageError: no raws, the manifest is about another folder, the folder went away, or another process has changed
             the manifest meanwhile.
-        MissingResourceError: a trace cannot be written.
+        MissingResourceError: a trace cannot be written, or this machine cannot reach the raws.
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
-    found, place = scan(root), _place(root)
+    place = Folder(root) if isinstance(root, Path) else root
+    found, stood = place.scan(), place.standing()
     last = source.read(directory)
-    check_same_root(last, root.resolve(), directory)
+    check_same_root(last, place.name, directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
     rules, times = _told(found, last, rules, times)
     hold = {"headers_only": headers_only}
     captures = kept.committed(last, before.rows(Capture), found.raws, directory, times, **hold) if before else {}
-    captures |= kept.left(root, found.raws, directory, directory.name, **hold)
+    captures |= kept.left(place, found.raws, directory, directory.name, **hold)
     fresh = [file for file in found.raws if file.path not in captures]
     known = measured_before(before) if before and not kept.is_stale(last) else measuring.Known.nothing()
     with crew(jobs) as workers:
         if headers_only:
-            readings = headers.read_captures(root, fresh, directory.name)
+            readings = headers.read_captures(place, fresh, directory.name)
         else:
-            readings = reading.read_captures(root, fresh, directory.name, workers, None if dry_run else directory)
-        captures |= _journaled(readings, root, None if dry_run else directory, progress, len(fresh))
-        _check_place(root, place)
+            readings = reading.read_captures(place, fresh, directory.name, workers, None if dry_run else directory)
+        captures |= _journaled(readings, place, None if dry_run else directory, progress, len(fresh))
+        _check_standing(place, stood)
         rows = [with_time(captures[file.path], times) for file in found.raws]
         paired = pair(rows, rules, parts_of(before) if before else {})
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
-        told, made_from = _source(root, found.raws, rules, times), before.sums if before else {}
+        told, made_from = _source(place, found.raws, rules, times), before.sums if before else {}
         tables: Mapping[type[Record], Given] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
         manifests.save(directory, tables, based_on=made_from, source=told)
         journal.sweep(directory)
@@ -121,7 +123,7 @@ def ingest(
 
 
 def ingest_shard(
-    root: Path,
+    root: Path | Place,
     directory: Path,
     shard: Shard,
     *,
@@ -136,7 +138,7 @@ def ingest_shard(
     What the manifest or an earlier run of the shard knows is not read again.
 
     Args:
-        root: folder of all raws.
+        root: folder of all raws, or another place that holds them.
         directory: folder of the manifest that the shard will be a part of; nothing in it is changed.
         shard: which part to read.
         rules: how all will be paired; by default as the last time.
@@ -148,22 +150,23 @@ def ingest_shard(
     Raises:
         UsageError, MissingResourceError, IntegrityError: as `ingest`; the last for a damaged shard too.
     """
-    found, place = scan(root), _place(root)
+    place = Folder(root) if isinstance(root, Path) else root
+    found, stood = place.scan(), place.standing()
     folder = shards.folder_of(directory, shard)
     mine = [file for file in found.raws if shard.owns(file.path)]
     last = source.read(directory)
-    check_same_root(last, root.resolve(), directory)
+    check_same_root(last, place.name, directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
     part = shards.load(folder) if shards.is_finished(folder) else None
     rules, times = _told(found, part.statement.source if part else last, rules, times)
     captures = kept.committed(last, before.rows(Capture), mine, directory, times) if before else {}
     captures |= kept.committed(part.statement.source, part.rows, mine, folder, times) if part else {}
-    captures |= kept.left(root, mine, folder, directory.name)
+    captures |= kept.left(place, mine, folder, directory.name)
     fresh = [file for file in mine if file.path not in captures]
     with crew(jobs) as workers:
-        readings = reading.read_captures(root, fresh, directory.name, workers, None if dry_run else folder)
-        captures |= _journaled(readings, root, None if dry_run else folder, progress, len(fresh))
-        _check_place(root, place)
+        readings = reading.read_captures(place, fresh, directory.name, workers, None if dry_run else folder)
+        captures |= _journaled(readings, place, None if dry_run else folder, progress, len(fresh))
+        _check_standing(place, stood)
     rows = [with_time(captures[file.path], times) for file in mine]
     if not dry_run:
         described = shards.Statement(
@@ -171,7 +174,7 @@ def ingest_shard(
             number=shard.number,
             count=shard.count,
             listing=shards.listing(found.raws),
-            source=_source(root, mine, rules, times),
+            source=_source(place, mine, rules, times),
         )
         shards.save(folder, described, rows)
         journal.sweep(folder)
@@ -191,7 +194,7 @@ def _told(
 
 def _journaled(
     readings: Iterator[tuple[RawFile, Capture]],
-    root: Path,
+    place: Place,
     folder: Path | None,
     progress: Callable[[str, int, int], None],
     total: int,
@@ -200,7 +203,7 @@ def _journaled(
     if folder is not None:
         measuring.sweep_traces(folder)
     captures: dict[str, Capture] = {}
-    with journal.appending(folder, root.resolve(), reading.reader()) if folder else nullcontext() as append:
+    with journal.appending(folder, place.name, reading.reader()) if folder else nullcontext() as append:
         for file, capture in readings:
             if append and (capture.sha256 or capture.status == "header"):
                 append(file, capture)
@@ -209,18 +212,9 @@ def _journaled(
     return captures
 
 
-def _place(root: Path) -> tuple[int, int] | None:
-    """Return which folder stands under a path; another one, or none, when a card was pulled."""
-    try:
-        status = root.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _check_place(root: Path, place: tuple[int, int] | None) -> None:
-    if _place(root) != place:
-        raise UsageError(f"{root} went away while it was read; bring it back and ingest again: what was read is kept")
+def _check_standing(place: Place, stood: Hashable) -> None:
+    if place.standing() != stood:
+        raise UsageError(f"{place} went away while it was read; bring it back and ingest again: what was read is kept")
 
 
 def pair_again(
@@ -265,19 +259,28 @@ def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, S
     return pairing.Pairing(pairs, paired.unpaired)
 
 
-def _source(root: Path, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:
-    seen = {file.path: (file.size_bytes, file.mtime_ns) for file in files}
-    return Source(root=str(root.resolve()), reader=reading.reader(), pairing=rules, times=dict(times), seen=seen)
+def _source(place: Place, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:
+    seen = {file.path: file.seen for file in files}
+    return Source(root=place.name, reader=reading.reader(), pairing=rules, times=dict(times), seen=seen)
 
 
-def check_same_root(last: Source, root: Path, directory: Path) -> None:
-    """Refuse a manifest that is about another folder.
+def check_same_root(last: Source, root: str, directory: Path) -> None:
+    """Refuse a manifest that is about the raws of another place.
+
+    Args:
+        last: what was said of the manifest.
+        root: where the raws are, as `source.json` names it.
+        directory: folder of the manifest.
 
     Raises:
         UsageError: it is.
     """
-    if last.root and Path(last.root).resolve() != root:
+    if last.root and _resolved(last.root) != root:
         raise UsageError(
             f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "
             f'have moved, set "root" in {source.path(directory)}'
         )
+
+
+def _resolved(root: str) -> str:
+    return root if source.is_url(root) else str(Path(root).resolve())

@@ -35,15 +35,16 @@ class _Line(BaseModel):
     root: str
     reader: str
     mtime_ns: int
+    etag: str | None = None
     capture: Capture
 
 
-def rows(directory: Path, root: Path, reader: str, device: str) -> dict[RawFile, Capture]:
+def rows(directory: Path, root: str, reader: str, device: str) -> dict[RawFile, Capture]:
     """Return the rows that an interrupted ingest has left, by the file as it was seen.
 
     Args:
         directory: folder of the manifest.
-        root: folder of the raws, absolute.
+        root: where the raws are, as `source.json` names it.
         reader: what reads now; rows of another one do not count.
         device: slug of the camera; nor do rows of another one.
 
@@ -54,16 +55,16 @@ def rows(directory: Path, root: Path, reader: str, device: str) -> dict[RawFile,
         content = read_bounded(directory / FILE, _MOST_BYTES)
     except FileNotFoundError:
         return {}
-    lines = (line for line in _whole_lines(content) if (line.root, line.reader) == (str(root), reader))
+    lines = (line for line in _whole_lines(content) if (line.root, line.reader) == (root, reader))
     return {
-        RawFile(line.capture.path, line.capture.size_bytes or 0, line.mtime_ns): line.capture
+        RawFile(line.capture.path, line.capture.size_bytes or 0, line.mtime_ns, line.etag): line.capture
         for line in lines
         if line.capture.device == device
     }
 
 
 @contextmanager
-def appending(directory: Path, root: Path, reader: str) -> Iterator[Append]:
+def appending(directory: Path, root: str, reader: str) -> Iterator[Append]:
     """Yield what adds rows to the journal of a manifest; the file is there from the first row on.
 
     Rows are safe from the end of this process, however it comes; from a power cut are those that the system had time
@@ -77,7 +78,8 @@ def appending(directory: Path, root: Path, reader: str) -> Iterator[Append]:
         if handle is None:
             directory.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, _FLAGS, 0o666)
-        line = _Line(root=str(root), reader=reader, mtime_ns=file.mtime_ns, capture=capture).model_dump_json().encode()
+        kept = _Line(root=root, reader=reader, mtime_ns=file.mtime_ns, etag=file.etag, capture=capture)
+        line = kept.model_dump_json().encode()
         # A line break before each: after a torn line too a row stands on its own.
         os.write(handle, b"\n" + hashlib.sha256(line).hexdigest().encode() + b" " + line)
 

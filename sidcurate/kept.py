@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sidcurate import journal, measuring, reading
+from sidcurate.places import Place
 from sidcurate.rows import Rows
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
@@ -35,7 +36,7 @@ def committed(
     """
     if is_stale(last):
         return {}
-    same = {file.path for file in files if last.seen.get(file.path) == (file.size_bytes, file.mtime_ns)}
+    same = {file.path for file in files if last.seen.get(file.path) == file.seen}
     enough = ~rows.sha256.unknown | (rows.status.equals("header") & headers_only)
     whole = rows.take(rows.named("path", same) & enough).records()
     return {
@@ -46,10 +47,10 @@ def committed(
 
 
 def left(
-    root: Path, files: Sequence[RawFile], folder: Path, device: str, *, headers_only: bool = False
+    place: Place, files: Sequence[RawFile], folder: Path, device: str, *, headers_only: bool = False
 ) -> dict[str, Capture]:
     """Return the rows of some files that an ingest since the last commit has read, and did not come to commit."""
-    found = journal.rows(folder, root.resolve(), reading.reader(), device)
+    found = journal.rows(folder, place.name, reading.reader(), device)
     return {
         file.path: found[file]
         for file in files

@@ -61,7 +61,7 @@ def merge(
     said = parts[0].statement
     directory = manifests_root / said.device
     last = source.read(directory)
-    ingest.check_same_root(last, Path(said.source.root or ""), directory)
+    ingest.check_same_root(last, said.source.root or "", directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
     table = pa.concat_tables([_table(part) for part in parts]).sort_by("path")
     captures = Rows.of(Capture, table)

@@ -40,17 +40,26 @@ def read_whole(root: Path, path: str, seen: tuple[int, int] | None = None) -> by
         before = os.fstat(stream.fileno())
         if not stat.S_ISREG(before.st_mode):
             raise UnreadableRawError(_NOT_PLAIN)
-        if before.st_size > LARGEST_BYTES:
-            raise UnreadableRawError(
-                f"the file has {before.st_size / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB that any raw "
-                "frame has; extract its frames first"
-            )
+        check_size(before.st_size)
         content = stream.read(before.st_size + 1)
         after = os.fstat(stream.fileno())
     unlike = {_size_and_time(before), _size_and_time(after), _size_and_time((root / path).stat()), seen} - {None}
     if len(unlike) > 1 or len(content) != before.st_size:
         raise UnreadableRawError(CHANGED)
     return content
+
+
+def check_size(size_bytes: int) -> None:
+    """Check that a file is no larger than a raw can be.
+
+    Raises:
+        UnreadableRawError: it is larger.
+    """
+    if size_bytes > LARGEST_BYTES:
+        raise UnreadableRawError(
+            f"the file has {size_bytes / 1e9:.1f} GB, more than the {LARGEST_BYTES / 1e9:.1f} GB that any raw "
+            "frame has; extract its frames first"
+        )
 
 
 @contextmanager

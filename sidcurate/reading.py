@@ -11,11 +11,12 @@ from typing import Any
 
 import rawpy
 
-from sidcurate import levels, measuring, metadata, raw, rawfile
+from sidcurate import levels, measuring, metadata, raw
 from sidcurate.align import detail, trace
 from sidcurate.errors import UnreadableRawError
 from sidcurate.exposure import seconds_in_name
 from sidcurate.isolation import Crew, Failure, map_isolated
+from sidcurate.places import Place
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
 from sidcurate.sensor import Sensor
@@ -29,7 +30,7 @@ _HEADER_FACTS = sorted(set(metadata.Metadata.__dataclass_fields__) & set(Capture
 
 @dataclass(frozen=True)
 class _Task:
-    root: Path
+    place: Place
     file: RawFile
     device: str
     manifest: Path | None  # None: keep no trace
@@ -42,29 +43,29 @@ def reader() -> str:
 
 
 def read_captures(
-    root: Path, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
+    place: Place, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
 ) -> Iterator[tuple[RawFile, Capture]]:
     """Yield each file with its capture, in order; a worker that dies costs the pixels of its own file only.
 
     Args:
-        root: folder that the files' paths are relative to.
+        place: where the files are.
         files: what to read.
         device: slug of the camera.
         workers: who reads.
         manifest: folder of the manifest, beside which the traces are kept; none are without.
 
     Raises:
-        MissingResourceError: a trace cannot be written.
+        MissingResourceError: a trace cannot be written, or nothing can be had from the place.
     """
     coming = (*files[workers.count :], *itertools.repeat(None, workers.count))
-    tasks = (_Task(root, file, device, manifest, later) for file, later in zip(files, coming, strict=False))
-    for task, result in map_isolated(_read_capture, tasks, workers):
+    tasks = (_Task(place, file, device, manifest, later) for file, later in zip(files, coming, strict=False))
+    for task, result in map_isolated(_read_capture, tasks, workers, place.seconds):
         yield task.file, _without_pixels(task, result, workers) if isinstance(result, Failure) else result
 
 
-def read_capture(root: Path, file: RawFile, device: str, manifest: Path | None = None) -> Capture:
+def read_capture(place: Place, file: RawFile, device: str, manifest: Path | None = None) -> Capture:
     """Return the capture of one file, read in this process, which a damaged file may crash; see `read_captures`."""
-    return _read_capture(_Task(root, file, device, manifest))
+    return _read_capture(_Task(place, file, device, manifest))
 
 
 def has_trace(sensor: Sensor | Capture) -> bool:
@@ -74,13 +75,13 @@ def has_trace(sensor: Sensor | Capture) -> bool:
 
 def _read_capture(task: _Task) -> Capture:
     try:
-        content = _content(task)
+        content = task.place.read(task.file)
     except OSError as error:
         return _unreadable(task, f"the file cannot be read ({error.strerror})")
     except UnreadableRawError as error:
         return _unreadable(task, str(error))
     if task.coming:
-        _read_ahead(task.root, task.coming)
+        _read_ahead(task.place, task.coming)
     digest = hashlib.sha256(content).hexdigest()
     header = metadata.header_of(io.BytesIO(content))
     try:
@@ -99,17 +100,15 @@ def _without_pixels(task: _Task, failure: Failure, workers: Crew) -> Capture:
 
 
 def _read_header(task: _Task) -> metadata.Metadata:
-    return metadata.header_of(io.BytesIO(_content(task)))
+    try:
+        return metadata.header_of(io.BytesIO(task.place.read(task.file)))
+    except UnreadableRawError as error:  # It was there before the reader died.
+        return metadata.Metadata(reason=str(error))
 
 
-def _content(task: _Task) -> bytes:
-    return rawfile.read_whole(task.root, task.file.path, (task.file.size_bytes, task.file.mtime_ns))
-
-
-def _read_ahead(root: Path, file: RawFile) -> None:
+def _read_ahead(place: Place, file: RawFile) -> None:
     # In a thread: a disk that is slow to answer must not hold up the file at hand.
-    what = root, file.path, (file.size_bytes, file.mtime_ns)
-    threading.Thread(target=rawfile.read_ahead, args=what, daemon=True).start()
+    threading.Thread(target=place.read_ahead, args=(file,), daemon=True).start()
 
 
 def _trace_facts(task: _Task, frame: raw.RawFrame, digest: str) -> dict[str, float]:

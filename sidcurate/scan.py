@@ -2,8 +2,9 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +35,7 @@ _RAW_HEADS = (
     b"\x00MRM",  # MRW
     b"II\x1a\x00\x00\x00HEAPCCDR",  # CRW
 )
+HEAD_BYTES = 32
 
 
 @dataclass
@@ -43,19 +45,63 @@ class Scan:
     `unlisted` are the folders below it that could not be listed, with the reason.
     """
 
-    root: Path
+    root: str
     raws: list["RawFile"] = field(default_factory=list)
     side_cars: int = 0
     others: Counter[str] = field(default_factory=Counter)
     unlisted: dict[str, str] = field(default_factory=dict)
 
+    def takes(self, path: str, head: Callable[[str], bytes]) -> bool:
+        """Return whether a file is a raw; one that is none is counted.
+
+        Args:
+            path: of the file, relative to the root.
+            head: the first bytes of the file at such a path, empty where they cannot be read; asked for only where the
+                name tells nothing.
+        """
+        stem, dot, extension = path.rpartition("/")[2].rpartition(".")
+        suffix = f".{extension.lower()}" if dot and stem else ""
+        if suffix in RAW_SUFFIXES:
+            return True
+        if suffix in SIDE_CAR_SUFFIXES:
+            self.side_cars += 1
+            return False
+        if suffix not in _PICTURE_SUFFIXES and _is_raw_head(head(path)):
+            return True
+        self.others[suffix or "no extension"] += 1
+        return False
+
+    def checked(self) -> "Scan":
+        """Return this scan, its raws sorted.
+
+        Raises:
+            UsageError: there are none.
+        """
+        self.raws.sort(key=attrgetter("path"))
+        if not self.raws:
+            seen = self.side_cars + self.others.total()
+            raise UsageError(
+                f"{self.root} holds no raw files ({seen} other files, {self.side_cars} of them JPEG or side-cars); "
+                f"known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
+            )
+        return self
+
 
 class RawFile(NamedTuple):
-    """A raw file as the directory shows it; `path` is relative to the scanned folder, with forward slashes."""
+    """A raw file as it is listed; `path` is relative to what was scanned, with forward slashes.
+
+    `etag` is what an object store says of its content; a folder says nothing.
+    """
 
     path: str
     size_bytes: int
     mtime_ns: int
+    etag: str | None = None
+
+    @property
+    def seen(self) -> tuple[int, int] | tuple[int, int, str]:
+        """What must be the same for the content to be the same."""
+        return (self.size_bytes, self.mtime_ns) if self.etag is None else (self.size_bytes, self.mtime_ns, self.etag)
 
 
 def scan(root: Path) -> Scan:
@@ -68,31 +114,27 @@ def scan(root: Path) -> Scan:
     """
     if not root.is_dir():
         raise UsageError(f"{root} is not a folder; give the folder that holds the raws of one camera")
-    found = Scan(root)
-    for path, entry in _files(found):
-        _sort_in(found, path, entry)
-    found.raws.sort(key=attrgetter("path"))
-    if not found.raws:
-        seen = found.side_cars + found.others.total()
-        raise UsageError(
-            f"{root} holds no raw files ({seen} other files, {found.side_cars} of them JPEG or side-cars); "
-            f"known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
-        )
-    return found
+    found, head = Scan(str(root)), partial(_head, root)
+    for path, entry in _files(root, found.unlisted):
+        if kind := _why_no_row(root, path, entry):
+            found.others[kind] += 1
+        elif found.takes(path, head):
+            found.raws += _as_listed(path, entry)
+    return found.checked()
 
 
-def _files(found: Scan) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _files(root: Path, unlisted: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield whatever is no folder, with its path relative to the root; note the folders that cannot be listed."""
     folders = [""]
     while folders:
         folder = folders.pop()
         try:
-            with os.scandir(found.root / folder) as entries:
+            with os.scandir(root / folder) as entries:
                 listed = list(entries)
         except OSError as error:
             if not folder:
-                raise UsageError(f"{found.root} cannot be listed ({error.strerror}); check its permissions") from error
-            found.unlisted[folder] = error.strerror or str(error)
+                raise UsageError(f"{root} cannot be listed ({error.strerror}); check its permissions") from error
+            unlisted[folder] = error.strerror or str(error)
             continue
         for entry in listed:
             path = f"{folder}/{entry.name}" if folder else entry.name
@@ -104,21 +146,12 @@ def _files(found: Scan) -> Iterator[tuple[str, os.DirEntry[str]]]:
                 yield path, entry
 
 
-def _sort_in(found: Scan, path: str, entry: os.DirEntry[str]) -> None:
-    stem, dot, extension = entry.name.rpartition(".")
-    suffix = f".{extension.lower()}" if dot and stem else ""
-    if kind := _why_no_row(found.root, path, entry):
-        found.others[kind] += 1
-    elif suffix in SIDE_CAR_SUFFIXES:
-        found.side_cars += 1
-    elif suffix in RAW_SUFFIXES or (suffix not in _PICTURE_SUFFIXES and _has_raw_head(entry.path)):
-        try:
-            status = entry.stat()
-        except FileNotFoundError:  # It went away since the folder was listed.
-            return
-        found.raws.append(RawFile(path, status.st_size, status.st_mtime_ns))
-    else:
-        found.others[suffix or "no extension"] += 1
+def _as_listed(path: str, entry: os.DirEntry[str]) -> tuple[RawFile, ...]:
+    try:
+        status = entry.stat()
+    except FileNotFoundError:  # It went away since the folder was listed.
+        return ()
+    return (RawFile(path, status.st_size, status.st_mtime_ns),)
 
 
 def _why_no_row(root: Path, path: str, entry: os.DirEntry[str]) -> str | None:
@@ -142,10 +175,13 @@ def _is_text(path: str) -> bool:
     return True
 
 
-def _has_raw_head(path: str) -> bool:
+def _head(root: Path, path: str) -> bytes:
     try:
-        with Path(path).open("rb") as stream:
-            head = stream.read(32)
+        with (root / path).open("rb") as stream:
+            return stream.read(HEAD_BYTES)
     except OSError:
-        return False  # Without a raw extension or a readable head, nothing says that this is a raw.
+        return b""  # Without a raw extension or a readable head, nothing says that this is a raw.
+
+
+def _is_raw_head(head: bytes) -> bool:
     return head.startswith(_RAW_HEADS) or head[4:12] == b"ftypcrx "

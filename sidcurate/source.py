@@ -6,6 +6,7 @@ committed together with the tables that it was written for.
 
 from fractions import Fraction
 from pathlib import Path
+from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,6 +16,8 @@ from sidcurate.errors import IntegrityError, UsageError
 
 FILE = "source.json"
 DEFAULT_SCENE_GAP_S = 60.0
+Seen: TypeAlias = tuple[int, int] | tuple[int, int, str]
+"""What a listing says of a file: size in bytes, modification time in ns, and in a bucket the ETag."""
 _MOST_BYTES = 1 << 30  # four million raws with long names
 
 
@@ -40,8 +43,8 @@ class PairingRules(BaseModel):
 class Source(BaseModel):
     """The content of the file.
 
-    `times` are exposure times that a person gave, `seen` is size and modification time (ns), both by path; `reader` is
-    what read the files.
+    `root` is a folder, or the URL of a bucket. `times` are exposure times that a person gave, `seen` is size and
+    modification time (ns), and the ETag in a bucket, both by path; `reader` is what read the files.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +53,7 @@ class Source(BaseModel):
     reader: str | None = None
     pairing: PairingRules = PairingRules()
     times: dict[str, Fraction] = Field(default_factory=dict)
-    seen: dict[str, tuple[int, int]] = Field(default_factory=dict)
+    seen: dict[str, Seen] = Field(default_factory=dict)
 
 
 def read(directory: Path) -> Source:
@@ -87,15 +90,25 @@ def content(source: Source) -> bytes:
     return (source.model_dump_json(indent=1) + "\n").encode()
 
 
+def is_url(root: str) -> bool:
+    """Return whether the raws are no folder of this machine; only `ingest` goes there, when it is given the URL."""
+    return "://" in root
+
+
 def raw_root(directory: Path) -> Path:
     """Return the folder that the manifest's raw paths are relative to.
 
     Raises:
-        UsageError: nothing says where it is, or it is gone.
+        UsageError: nothing says where it is, or it is gone, or no folder of this machine.
     """
     root = read(directory).root
     if root is None:
         raise UsageError(f"nothing says where the raws of {directory.name} are; ingest the folder that holds them")
+    if is_url(root):
+        raise UsageError(
+            f"the raws of {directory.name} are in {root}: copy them to a folder, such as with `aws s3 sync`, and set "
+            f'"root" in {directory / FILE} to it'
+        )
     if not Path(root).is_dir():
         raise UsageError(
             f'the raws of {directory.name} are not at {root}; set "root" in {path(directory)} to where they are now'

@@ -1,7 +1,7 @@
 """Judge a manifest and keep what was found beside it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,8 @@ def validate(
 ) -> Verdict:
     """Judge one manifest; write its findings, with what they were made from.
 
+    At raws in a bucket it never looks.
+
     Args:
         directory: folder of the manifest.
         standard: limits, ignored and selected rules, and how to look at the files.
@@ -61,6 +63,8 @@ def validate(
         UsageError: an unknown code, or a file that cannot be read.
     """
     manifest = manifests.load(directory, progress)
+    if files.out_of_reach(directory):
+        standard = replace(standard, look="none")
     looked = None
     if standard.look != "none":
         looked = files.states(directory, manifest.rows(Capture), standard.look, progress)

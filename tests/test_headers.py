@@ -16,6 +16,7 @@ from sidcurate import headers, manifests, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.ingest import ingest
+from sidcurate.places import Folder
 from sidcurate.scan import scan
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -51,7 +52,7 @@ def run(*arguments: object) -> Result:
 
 def only(folder: Path) -> Capture:
     (file,) = scan(folder).raws
-    return headers.read_capture(folder, file, "cam")
+    return headers.read_capture(Folder(folder), file, "cam")
 
 
 def same_where_known(header: Capture, full: Capture) -> set[str]:
@@ -84,7 +85,7 @@ def test_what_a_scan_says_of_a_dng_a_full_ingest_says_too(tmp_path: Path, tags: 
 def test_a_scan_knows_of_other_containers_what_their_exif_says(tmp_path: Path) -> None:
     for name, content in {"a.cr3": cr3(IMAGE, EXIF), "b.raf": raf(IMAGE, EXIF), "c.nef": tiff(IMAGE, EXIF)}.items():
         (tmp_path / name).write_bytes(content + bytes(5000))
-    rows = [row for _, row in headers.read_captures(tmp_path, scan(tmp_path).raws, "cam")]
+    rows = [row for _, row in headers.read_captures(Folder(tmp_path), scan(tmp_path).raws, "cam")]
     assert {(row.status, row.exposure_den, row.iso, row.f_number, row.lens_model) for row in rows} == {
         ("header", 30, 1600, 2.8, "EF 35mm")
     }
@@ -243,7 +244,7 @@ def test_a_file_that_changes_leads_out_or_is_none_has_a_row_that_says_so(raws: P
     (raws / files[2].path).symlink_to(tmp_path)
     (raws / files[3].path).unlink()
     os.mkfifo(raws / files[3].path)
-    rows = [row for _, row in headers.read_captures(raws, files, "cam")]
+    rows = [row for _, row in headers.read_captures(Folder(raws), files, "cam")]
     assert [row.status for row in rows] == ["unreadable"] * 4 + ["header"]
     for row, words in zip(rows, ("changed while", "No such file", "leads out", "no plain file"), strict=False):
         assert words in (row.status_reason or "")
@@ -259,7 +260,7 @@ def test_damaged_heads_neither_raise_nor_pass_for_pixels(tmp_path: Path) -> None
         content[at] = rng.integers(0, 256, len(at))
         path.write_bytes(content.tobytes()[: rng.integers(8, len(content) + 1)])
         if files := scan_if_any(tmp_path):
-            row = headers.read_capture(tmp_path, files[0], "cam")
+            row = headers.read_capture(Folder(tmp_path), files[0], "cam")
             assert row.status in ("header", "unreadable")
             assert row.sha256 is None
 
@@ -285,6 +286,6 @@ def test_of_real_raws_a_scan_says_only_what_a_full_ingest_says(shared: Path, tmp
     folder.mkdir()
     for name in names:
         shutil.copy(shared / "raws" / name, folder)
-    scanned = [row for _, row in headers.read_captures(folder, scan(folder).raws, "cam")]
+    scanned = [row for _, row in headers.read_captures(Folder(folder), scan(folder).raws, "cam")]
     for header, full in zip(scanned, ingest(folder, tmp_path / "m/cam", jobs=2).captures, strict=True):
         same_where_known(header, full)

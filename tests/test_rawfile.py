@@ -9,6 +9,8 @@ import pytest
 
 from sidcurate import rawfile, reading
 from sidcurate.errors import UnreadableRawError
+from sidcurate.isolation import Failure, crew
+from sidcurate.places import Folder
 from sidcurate.rawfile import read_whole
 from sidcurate.scan import RawFile
 from tests.fuzz import seeds
@@ -93,8 +95,19 @@ def test_a_raw_that_is_still_being_copied_costs_one_row_that_the_next_ingest_rea
     path.write_bytes(whole[: len(whole) // 2])
     file = seen(path)
     path.write_bytes(whole)
-    row = reading.read_capture(tmp_path, file, "cam")
+    row = reading.read_capture(Folder(tmp_path), file, "cam")
     assert (row.status, row.sha256, row.status_reason) == ("unreadable", None, rawfile.CHANGED)
+
+
+def test_a_raw_that_killed_its_reader_and_then_changed_costs_its_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.dng"
+    path.write_bytes(seeds.synthetic()["RGGB.dng"])
+    file = seen(path)
+    path.write_bytes(b"")
+    task = reading._Task(Folder(tmp_path), file, "cam", None)
+    with crew(1) as workers:
+        row = reading._without_pixels(task, Failure("the reader crashed (SIGSEGV)"), workers)
+    assert (row.status_reason, row.sha256) == ("the reader crashed (SIGSEGV)", None)
 
 
 def test_hash_and_pixels_are_those_of_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,4 +122,4 @@ def test_hash_and_pixels_are_those_of_the_same_bytes(tmp_path: Path, monkeypatch
         return content
 
     monkeypatch.setattr(rawfile, "read_whole", read_then_lose)
-    assert reading.read_capture(tmp_path, file, "cam").status == "ok"
+    assert reading.read_capture(Folder(tmp_path), file, "cam").status == "ok"

@@ -24,6 +24,7 @@ from sidcurate.scan import LEADS_OUT, NOT_TEXT
 if TYPE_CHECKING:
     from sidcurate.ingest import Ingested, IngestedShard
     from sidcurate.pairing import Match
+    from sidcurate.places import Place
     from sidcurate.schemas import Capture, Pair
     from sidcurate.shards import Shard
 
@@ -43,7 +44,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 
 @click.command(short_help="Read the raws of a camera into a manifest.")
-@click.argument("folder", type=click.Path(path_type=Path), required=False)
+@click.argument("folder", required=False)
 @click.option("--device", default=None, help="Slug of the camera.  [default: the folder's name]")
 @click.option(
     "--sid-list",
@@ -79,7 +80,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 @click.pass_context
 def command(
     ctx: click.Context,
-    folder: Path | None,
+    folder: str | None,
     device: str | None,
     sid_lists: tuple[Path, ...],
     manifests_root: Path,
@@ -94,8 +95,9 @@ def command(
 ) -> None:
     """Read every raw below FOLDER once, measure it, pair it by scene, and write manifests/DEVICE/.
 
-    Nothing in FOLDER is changed. A second run reads only what is new or has changed. With --sid-list the manifest is
-    made of what SID's lists say, without a raw; ingest the folder of the raws later, and the scenes keep their split.
+    FOLDER may be s3://BUCKET/PREFIX. Nothing in FOLDER is changed. A second run reads only what is new or has changed.
+    With --sid-list the manifest is made of what SID's lists say, without a raw; ingest the folder of the raws later,
+    and the scenes keep their split.
     """
     if sid_lists:
         if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard or headers_only:
@@ -114,9 +116,9 @@ def command(
     from sidcurate.ingest import ingest, ingest_shard
     from sidcurate.times import read_times
 
-    directory = manifests_root / _slug(device or folder.resolve().name)
-    if directory.resolve().is_relative_to(folder.resolve()):
-        raise UsageError(f"{manifests_root} lies in {folder}, where nothing is written: name another with --manifests")
+    place = _place(folder)
+    directory = manifests_root / _slug(device or place.name.rpartition("/")[2])
+    _check_apart(directory, place)
     with progress() as report:
         given: dict[str, Any] = {
             "rules": pairing_rules(pairs_csv, scene_gap_s),
@@ -126,9 +128,9 @@ def command(
             "dry_run": dry_run,
         }
         if shard:
-            result: Ingested | IngestedShard = ingest_shard(folder, directory, shard, **given)
+            result: Ingested | IngestedShard = ingest_shard(place, directory, shard, **given)
         else:
-            result = ingest(folder, directory, headers_only=headers_only, **given)
+            result = ingest(place, directory, headers_only=headers_only, **given)
     _print(result, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
 
@@ -144,6 +146,23 @@ def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
     click.echo(f"shard {result.shard}: {result.folder}")
     merge = f"when all {result.shard.count} are finished: sidcurate manifest merge {result.folder.parent}/*"
     say("dry run: nothing was written" if dry_run else merge)
+
+
+def _place(folder: str) -> "Place":
+    from sidcurate import bucket
+    from sidcurate.places import Folder
+
+    if not folder.startswith(bucket.SCHEME):
+        return Folder(Path(folder))
+    bucket.require_s3_extra()
+    return bucket.Bucket.at(folder)
+
+
+def _check_apart(directory: Path, place: "Place") -> None:
+    if directory.parts[0] == "s3:":
+        raise UsageError("a manifest is written to a folder of this machine: name one with --manifests")
+    if directory.resolve().is_relative_to(place.name):
+        raise UsageError(f"{directory.parent} lies in {place}, where nothing is written: name another with --manifests")
 
 
 def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:

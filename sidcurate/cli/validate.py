@@ -72,6 +72,7 @@ def command(
     --explain, shows one pair, from the manifest and what ingest kept of the pixels, and writes no findings.
     """
     from sidcurate.cli.explaining import show
+    from sidcurate.files import out_of_reach
     from sidcurate.validation import validate
 
     asked = standard(config, limits, ignore, select, look or "changed")
@@ -83,6 +84,8 @@ def command(
     for directory in _directories(manifests_root, devices):
         with progress() as report:
             verdicts.append(validate(directory, asked, keep=not dry_run, progress=report))
+        if (away := out_of_reach(directory)) and asked.look != "none":
+            say(f"the raws of {directory.name} are in {away}: they were not looked at")
     _PRINTERS[output_format](verdicts, asked)
     if dry_run or select:
         say(f"{'dry run' if dry_run else 'only some rules were asked for'}: no findings were written")

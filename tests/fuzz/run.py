@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from sidcurate.isolation import Crew
+from sidcurate.places import Folder
 from sidcurate.reading import read_captures
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
@@ -48,7 +49,7 @@ def read_damaged(
     """Yield the outcome of each file: written into a folder, read in the workers, removed."""
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [_write(folder / f"{number:06d}{Path(name).suffix or '.dng'}", content) for number, name, content in files]
-    rows = read_captures(folder, tasks, "fuzz", workers, manifest)
+    rows = read_captures(Folder(folder), tasks, "fuzz", workers, manifest)
     last = time.monotonic()
     for (number, name, _), task, (file, row) in zip(files, tasks, rows, strict=True):
         now = time.monotonic()
