@@ -67,6 +67,7 @@ def ingest(
     rules: PairingRules | None = None,
     times: Times | None = None,
     jobs: int | None = None,
+    readers: reading.Readers | None = None,
     progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
     headers_only: bool = False,
     dry_run: bool = False,
@@ -81,6 +82,7 @@ def ingest(
         rules: how to pair; by default as the last time.
         times: exposure times to put in the place of the headers'; by default as the last time.
         jobs: worker processes; one a core by default.
+        readers: who reads the raws; these processes by default, which measure the pairs in any case.
         progress: called with the stage in words, the count done in it and the count to do.
         headers_only: read no more of new raws than their headers; an ingest without it completes their rows.
         dry_run: read everything, write nothing; what only traces tell stays unknown.
@@ -106,7 +108,8 @@ def ingest(
         if headers_only:
             readings = headers.read_captures(place, fresh, directory.name)
         else:
-            readings = reading.read_captures(place, fresh, directory.name, workers, None if dry_run else directory)
+            who = readers or reading.LocalReaders(workers)
+            readings = who.read_captures(place, fresh, directory.name, None if dry_run else directory)
         captures |= _journaled(readings, place, None if dry_run else directory, progress, len(fresh))
         _check_standing(place, stood)
         rows = [with_time(captures[file.path], times) for file in found.raws]

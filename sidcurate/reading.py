@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Protocol
 
 import rawpy
 
@@ -35,6 +35,28 @@ class _Task:
     device: str
     manifest: Path | None  # None: keep no trace
     coming: RawFile | None = None  # Whose turn it is when this one is done.
+
+
+class Readers(Protocol):
+    """Who reads raws: processes of this machine, or of others."""
+
+    def read_captures(
+        self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
+    ) -> Iterator[tuple[RawFile, Capture]]:
+        """Yield each file with its capture, in any order; see the function of that name."""
+
+
+@dataclass(frozen=True)
+class LocalReaders:
+    """Processes of this machine."""
+
+    workers: Crew
+
+    def read_captures(
+        self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
+    ) -> Iterator[tuple[RawFile, Capture]]:
+        """Yield each file with its capture, in order; see the function of that name."""
+        return read_captures(place, files, device, self.workers, manifest)
 
 
 def reader() -> str:
@@ -66,6 +88,11 @@ def read_captures(
 def read_capture(place: Place, file: RawFile, device: str, manifest: Path | None = None) -> Capture:
     """Return the capture of one file, read in this process, which a damaged file may crash; see `read_captures`."""
     return _read_capture(_Task(place, file, device, manifest))
+
+
+def unread(place: Place, file: RawFile, device: str, reason: str) -> Capture:
+    """Return the row of a file that nobody could read: without a hash, so that the next ingest tries again."""
+    return _unreadable(_Task(place, file, device, None), reason)
 
 
 def has_trace(sensor: Sensor | Capture) -> bool:

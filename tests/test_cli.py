@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from sidcurate.cli import VERBS, main
 
-HEAVY = {"boto3", "numpy", "pandas", "pyarrow", "rawpy", "rich", "torch", "jinja2", "pebble", "sidtrain"}
+HEAVY = {"boto3", "distributed", "numpy", "pandas", "pyarrow", "rawpy", "rich", "torch", "jinja2", "pebble", "sidtrain"}
 
 
 def modules_after(arguments: str) -> set[str]:

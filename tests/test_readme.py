@@ -42,7 +42,7 @@ def test_the_rule_table_is_the_code_s() -> None:
 
 
 def test_every_dependency_earns_its_row() -> None:
-    named = set(re.findall(r"^\| `([a-z0-9-]+)` \| (core|train|s3) \|", README, re.MULTILINE))
+    named = set(re.findall(r"^\| `([a-z0-9-]+)` \| (core|train|s3|cluster) \|", README, re.MULTILINE))
     extras = PROJECT["optional-dependencies"]
     declared = {"core": PROJECT["dependencies"], **{name: extras[name] for name in extras if name != "dev"}}
     assert named == {(re.split(r"[<>=]", each)[0], where) for where, listed in declared.items() for each in listed}

@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,16 @@ from sidcurate.cli.options import (
     pairs_option,
     scene_gap_option,
 )
-from sidcurate.errors import UsageError
+from sidcurate.errors import MissingResourceError, UsageError
 from sidcurate.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from sidcurate.ingest import Ingested, IngestedShard
     from sidcurate.pairing import Match
     from sidcurate.places import Place
+    from sidcurate.reading import Readers
     from sidcurate.schemas import Capture, Pair
     from sidcurate.shards import Shard
 
@@ -76,6 +80,14 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
     help="Read only the I-th of N parts, into DEVICE.shards/; `sidcurate manifest merge` makes the manifest of all.",
 )
 @jobs_option
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "dask"]),
+    default="local",
+    show_default=True,
+    help="Who reads the raws: this machine, or the workers of a Dask cluster.",
+)
+@click.option("--scheduler", default=None, help="Address of that cluster's scheduler, such as tcp://10.0.0.1:8786.")
 @dry_run_option
 @click.pass_context
 def command(
@@ -91,6 +103,8 @@ def command(
     headers_only: bool,
     shard: "Shard | None",
     jobs: int | None,
+    engine: str,
+    scheduler: str | None,
     dry_run: bool,
 ) -> None:
     """Read every raw below FOLDER once, measure it, pair it by scene, and write manifests/DEVICE/.
@@ -100,17 +114,14 @@ def command(
     and the scenes keep their split.
     """
     if sid_lists:
-        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard or headers_only:
+        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard or headers_only or scheduler:
             raise UsageError(
                 "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times, --shard, "
-                "--headers-only and --jobs out"
+                "--headers-only, --scheduler and --jobs out"
             )
         _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
         return
-    if times_csv and no_times:
-        raise UsageError("--times gives exposure times, --no-times forgets them: leave one of them out")
-    if headers_only and shard:
-        raise UsageError("--headers-only reads thousands of files a second: leave --shard out")
+    _check_ways(times_csv if no_times else None, shard, scheduler, headers_only=headers_only)
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
     from sidcurate.ingest import ingest, ingest_shard
@@ -119,7 +130,7 @@ def command(
     place = _place(folder)
     directory = manifests_root / _slug(device or place.name.rpartition("/")[2])
     _check_apart(directory, place)
-    with progress() as report:
+    with _readers(engine, scheduler) as readers, progress() as report:
         given: dict[str, Any] = {
             "rules": pairing_rules(pairs_csv, scene_gap_s),
             "times": read_times(times_csv) if times_csv else {} if no_times else None,
@@ -130,7 +141,7 @@ def command(
         if shard:
             result: Ingested | IngestedShard = ingest_shard(place, directory, shard, **given)
         else:
-            result = ingest(place, directory, headers_only=headers_only, **given)
+            result = ingest(place, directory, headers_only=headers_only, readers=readers, **given)
     _print(result, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
 
@@ -148,6 +159,16 @@ def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
     say("dry run: nothing was written" if dry_run else merge)
 
 
+def _check_ways(times_csv: Path | None, shard: "Shard | None", scheduler: str | None, *, headers_only: bool) -> None:
+    """Refuse what does not go together; `times_csv` is what was given together with --no-times."""
+    if times_csv:
+        raise UsageError("--times gives exposure times, --no-times forgets them: leave one of them out")
+    if headers_only and shard:
+        raise UsageError("--headers-only reads thousands of files a second: leave --shard out")
+    if scheduler and (headers_only or shard):
+        raise UsageError("a cluster reads all of the raws, and whole: leave --shard and --headers-only out")
+
+
 def _place(folder: str) -> "Place":
     from sidcurate import bucket
     from sidcurate.places import Folder
@@ -156,6 +177,24 @@ def _place(folder: str) -> "Place":
         return Folder(Path(folder))
     bucket.require_s3_extra()
     return bucket.Bucket.at(folder)
+
+
+def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Readers | None]":
+    """Return who reads, None for this machine.
+
+    Raises:
+        UsageError: the two do not go together.
+        MissingResourceError: the packages of the engine are missing, or nobody answers.
+    """
+    if (engine == "dask") != (scheduler is not None):
+        raise UsageError("--engine dask and --scheduler ADDRESS go together: give both, or leave both out")
+    if scheduler is None:
+        return nullcontext()
+    try:
+        from sidcurate.cluster import joined
+    except ModuleNotFoundError as error:
+        raise MissingResourceError(f"{error.name} is not installed: pip install 'sidcurate[cluster]'") from error
+    return joined(scheduler)
 
 
 def _check_apart(directory: Path, place: "Place") -> None:
