@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -105,7 +105,8 @@ class Cluster:
     def leave(self) -> None:
         """Leave nothing at the workers."""
         while self._stations and self._client.status == "running":
-            self._client.unregister_worker_plugin(self._stations.pop())
+            with suppress(OSError, CommClosedError):  # The scheduler goes away, and its workers with it.
+                self._client.unregister_worker_plugin(self._stations.pop())
 
     def _check_workers(self, place: Place) -> None:
         try:
@@ -145,12 +146,16 @@ class Cluster:
                 else:
                     yield task, Read(reading.unread(task.place, task.file, task.device, read))
         finally:
-            self._client.cancel(list(running))
+            if self._client.status == "running":
+                with self._talking():
+                    self._client.cancel(list(running))
 
     def _give_out(
         self, task: Task, running: "dict[Future[Read], Task]", done: "queue.SimpleQueue[Future[Read]]"
     ) -> None:
-        future = self._client.submit(station.read, task, key=f"{task.station}-{secrets.token_hex(8)}", pure=False)
+        key = f"{task.station}-{secrets.token_hex(8)}"
+        with self._talking():
+            future = self._client.submit(station.read, task, key=key, pure=False)
         running[future] = task
         future.add_done_callback(done.put)
 
@@ -170,7 +175,7 @@ class Cluster:
         except SidcurateError:
             raise
         except CancelledError as error:
-            raise self._went_away() from error
+            raise _went_away() from error
         except Exception as error:  # noqa: BLE001 - of a worker that is lost anything may come back
             return f"the cluster lost it {_MOST_LOSSES} times ({type(error).__name__}: {error})"
 
@@ -193,14 +198,28 @@ class Cluster:
         return self._threads > 0
 
     def _look(self) -> None:
-        try:
+        with self._talking():
             self._threads = sum(self._client.nthreads().values())
-        except (OSError, CommClosedError, TypeError) as error:
-            raise self._went_away() from error
         self._looked_at = time.monotonic()
 
-    def _went_away(self) -> MissingResourceError:
-        return MissingResourceError(f"the scheduler of Dask went away; start it again, {_AGAIN}")
+    @contextmanager
+    def _talking(self) -> Iterator[None]:
+        """Turn whatever talk with a scheduler that is not there ends in into an error of ours.
+
+        The client would try to find it again; but it has given up its tasks with the first break of the line.
+        """
+        if self._client.status != "running":
+            raise _went_away()
+        try:
+            yield
+        except Exception as error:
+            if self._client.status == "running" and not isinstance(error, OSError | CommClosedError):
+                raise
+            raise _went_away() from error
+
+
+def _went_away() -> MissingResourceError:
+    return MissingResourceError(f"the scheduler of Dask went away; start it again, {_AGAIN}")
 
 
 def _without_us(who: str, error: Exception) -> MissingResourceError:
