@@ -1,70 +1,89 @@
-"""Files per second of a whole ingest, beside rawpy doing nothing but unpacking the same files, and beside itself
-without what only pairs need.
-"""
+"""Files per second of a whole ingest, beside a plain script and beside rawpy doing nothing but unpacking them."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import exifread
 import numpy as np
-import rawpy
 
+from sidcurate import levels
 from sidcurate.ingest import ingest
 from sidcurate.isolation import crew, map_isolated
-from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.synthetic.dng import DngTags, Stored, write_stored
+from tests.benchmarks import rescan_rate
+from tests.benchmarks.codings import CODINGS
+from tests.benchmarks.peers import naive, statistics, unpack
 from tests.benchmarks.timing import Row, rounds, row
 
-FILES, HEIGHT, WIDTH, JOBS = 12, 4000, 6000, 2
+HEIGHT, WIDTH, JOBS, SCENES = 4000, 6000, 2, 2
+BLACK, WHITE = 512, 16383
+NAIVE = "serial script: exifread, rawpy, np.percentile a channel"
+POOL = f"rawpy unpack only, the same pool of {JOBS}"
 
 
 def run() -> Iterator[Row]:
-    """Yield the ratios of ingest to its own without traces and pairs, to unpacking, and to a naive script."""
+    """Yield the ratios of ingest on all codings, the usual and the easiest one; of its statistics; and of a rescan."""
     with tempfile.TemporaryDirectory() as folder:
-        raws = Path(folder) / "raws"
-        paths = make_raws(raws)
-        manifests = (Path(folder) / f"manifest{number}" for number in range(100))
-        seconds = rounds(
-            {
-                "ingest": lambda: ingest(raws, next(manifests), jobs=JOBS),
-                "unmeasured": lambda: ingest(raws, next(manifests), jobs=JOBS, dry_run=True),
-                "pool": lambda: unpack_all(paths),
-                "serial": lambda: [unpack(path) for path in paths],
-                "naive": lambda: [naive(path) for path in paths],
-            }
-        )
-    what = f"`ingest --jobs {JOBS}` of {FILES} DNG, 24 MP"
-    for peer, name in (
-        ("serial", "rawpy unpack only, one process"),
-        ("pool", f"rawpy unpack only, the same pool of {JOBS}"),
-        ("naive", "serial script: exifread, rawpy, np.percentile a channel"),
-        ("unmeasured", "itself with --dry-run: no traces, no facts of pairs, no manifest"),
-    ):
-        yield row(what, name, seconds["ingest"], seconds[peer], FILES, "files/s")
+        yield from _of_all(Path(folder) / "all")
+        for name in ("lossless JPEG", "uncompressed"):
+            yield from _of_one(name, Path(folder) / name)
+    yield from _of_statistics()
+    yield from rescan_rate.run()
 
 
-def make_raws(folder: Path) -> list[Path]:
-    """Write noisy 14-bit pairs of a textured scene, so that no reader and no measurement profits from empty pixels."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    light = np.kron(rng.random((HEIGHT // 16, WIDTH // 16), np.float32), np.ones((16, 16), np.float32))
-    noise = rng.normal(0, 8, light.shape).astype(np.float32)
+def _of_all(folder: Path) -> Iterator[Row]:
+    paths = make_raws(folder / "raws", CODINGS)
+    seconds = _seconds(folder, paths, dry=lambda to: ingest(folder / "raws", to, jobs=JOBS, dry_run=True))
+    codings = ", ".join(CODINGS)
+    what = f"`ingest --jobs {JOBS}` of {len(paths)} DNG, 24 MP, as many each of {codings}"
+    yield row(what, NAIVE, seconds["ingest"], seconds["naive"], len(paths), "files/s")
+    yield row("the same", POOL, seconds["ingest"], seconds["pool"], len(paths), "files/s")
+    dry = "itself with --dry-run: no traces, no facts of pairs, no manifest"
+    yield row("the same", dry, seconds["ingest"], seconds["dry"], len(paths), "files/s")
+
+
+def _of_one(name: str, folder: Path) -> Iterator[Row]:
+    paths = make_raws(folder / "raws", {name: CODINGS[name]}, scenes=2 * SCENES)
+    seconds = _seconds(folder, paths)
+    what = f"`ingest --jobs {JOBS}` of {len(paths)} DNG, 24 MP, {name}"
+    yield row(what, NAIVE, seconds["ingest"], seconds["naive"], len(paths), "files/s")
+    yield row("the same", POOL, seconds["ingest"], seconds["pool"], len(paths), "files/s")
+
+
+def _seconds(folder: Path, paths: list[Path], **more: Callable[[Path], object]) -> dict[str, list[float]]:
+    """Return the seconds of ingest and its peers; the start of the workers counts, in ingest and in the pool alike."""
+    manifests = (folder / f"manifest{number}" for number in range(1000))
+    contenders = {name: lambda work=work: work(next(manifests)) for name, work in more.items()}
+    return rounds(
+        {
+            "ingest": lambda: ingest(folder / "raws", next(manifests), jobs=JOBS),
+            "pool": lambda: unpack_all(paths),
+            "naive": lambda: [naive(path) for path in paths],
+            **contenders,
+        }
+    )
+
+
+def make_raws(folder: Path, codings: dict[str, Callable[[np.ndarray], Stored]], scenes: int = SCENES) -> list[Path]:
+    """Write noisy 14-bit pairs, so many scenes in each coding."""
+    folder.mkdir(parents=True)
     paths = []
-    for scene in range(FILES // 2):
-        for name, seconds, codes in (("0.1s", Fraction(1, 10), 80), ("10s", Fraction(10), 8000)):
-            path = folder / f"{scene:05d}_00_{name}.dng"
-            mosaic = 512 + codes * light + np.roll(noise, codes + scene)
-            write_dng(path, mosaic.astype(np.uint16), DngTags(exposure_time_s=seconds, iso=800))
-            paths.append(path)
+    for number, coding in enumerate(list(codings.values()) * scenes):
+        for name, seconds, mosaic in zip(("0.1s", "10s"), (Fraction(1, 10), Fraction(10)), frames(number), strict=True):
+            paths.append(folder / f"{number:05d}_00_{name}.dng")
+            tags = DngTags(exposure_time_s=seconds, iso=800, black_level=(BLACK,), white_level=WHITE)
+            write_stored(paths[-1], mosaic.shape, coding(mosaic), tags)
     return paths
 
 
-def unpack(path: Path) -> int:
-    """Decode the pixels, and nothing else."""
-    with rawpy.imread(str(path)) as raw:
-        raw.unpack()
-        return int(raw.raw_image_visible[0, 0])
+def frames(scene: int) -> Iterator[np.ndarray]:
+    """Yield the short and the long frame of a scene whose texture and noise leave no pixel empty."""
+    rng = np.random.default_rng(scene)
+    light = np.kron(rng.random((HEIGHT // 16, WIDTH // 16), np.float32), np.ones((16, 16), np.float32))
+    noise = rng.normal(0, 8, light.shape).astype(np.float32)
+    for codes in (80, 8000):
+        yield (BLACK + codes * light + np.roll(noise, codes)).astype(np.uint16)
 
 
 def unpack_all(paths: list[Path]) -> None:
@@ -74,11 +93,17 @@ def unpack_all(paths: list[Path]) -> None:
             pass
 
 
-def naive(path: Path) -> list[float]:
-    """What a script written in an afternoon does for each file."""
-    with path.open("rb") as stream:
-        exifread.process_file(stream, details=False)
-    with rawpy.imread(str(path)) as raw:
-        mosaic = raw.raw_image_visible.astype(np.float32)
-    sites = (mosaic[row::2, column::2] for row in (0, 1) for column in (0, 1))
-    return [float(value) for site in sites for value in np.percentile(site, (0, 0.1, 1, 50, 99, 99.9, 100))]
+def _of_statistics() -> Iterator[Row]:
+    mosaics = list(frames(0))
+    white, black = (float(WHITE),) * 4, (float(BLACK),) * 4
+    seconds = rounds(
+        {
+            "ours": lambda: [levels.measure(mosaic, white, 14, "bayer", black) for mosaic in mosaics],
+            "naive": lambda: [statistics(mosaic, WHITE) for mosaic in mosaics],
+        }
+    )
+    megapixels = sum(mosaic.size for mosaic in mosaics) / 1e6
+    what = "all statistics of a frame, 24 MP, one thread, exact"
+    yield row(
+        what, "np.percentile, mean, clipped share a channel", seconds["ours"], seconds["naive"], megapixels, "MP/s"
+    )
