@@ -230,7 +230,7 @@ def pair_again(
     """Pair the captures of a manifest anew, without reading a raw."""
     manifest = manifests.load(directory, progress)
     captures = manifest.rows(Capture).views()
-    paired = pair(captures, rules, parts_of(manifest))
+    paired = pair(captures, rules, parts_of(manifest), partial(progress, "pairing captures"))
     known = measured_before(manifest)
     with crew() as workers:
         pairs = measuring.measured(
@@ -252,10 +252,17 @@ def parts_of(manifest: Manifest) -> dict[str, Split]:
     return {scene: part for scene, part in manifest.rows(Pair).facts("scene_id", "split") if part}
 
 
-def pair(captures: Sequence[Capture], rules: PairingRules, parts: Mapping[str, Split]) -> pairing.Pairing:
+def pair(
+    captures: Sequence[Capture],
+    rules: PairingRules,
+    parts: Mapping[str, Split],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> pairing.Pairing:
     """Return the pairs with a default split; scenes that already have a part keep it."""
-    told = rules.told
-    paired = pairing.pair(captures, rules.scene_gap_s) if told is None else pairing.pair_as_told(captures, told)
+    if rules.told is None:
+        paired = pairing.pair(captures, rules.scene_gap_s, progress)
+    else:
+        paired = pairing.pair_as_told(captures, rules.told)
     scenes = {row.scene_id for row in paired.pairs}
     assigned = splits.assign(scenes, splits.default_counts(len(scenes)), kept=parts)
     pairs = [match._replace(split=assigned.get(match.scene_id)) for match in paired.pairs]

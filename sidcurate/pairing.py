@@ -6,7 +6,7 @@ a difference there is for the rules to judge.
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from fractions import Fraction
@@ -23,6 +23,7 @@ from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 _SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
 # A folder of a camera's own, such as 100CANON (DCF 2.0, 3.2.1): it holds what came next, up to number 9999, no scene.
 _DCF_FOLDER = re.compile(r"[1-9]\d{2}[0-9A-Z_]{5}")
+_TOLD_EVERY = 1000  # Captures: to show a bar for each scene would take as long as to pair them.
 _ROLE_FOLDERS = frozenset({"short", "long"})
 
 
@@ -61,22 +62,32 @@ class Scene:
     why: str
 
 
-def pair(captures: Sequence[Capture], scene_gap_s: float = DEFAULT_SCENE_GAP_S) -> Pairing:
+def pair(
+    captures: Sequence[Capture],
+    scene_gap_s: float = DEFAULT_SCENE_GAP_S,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Pairing:
     """Return the pairs that folders, names and times tell.
 
     Args:
         captures: rows of one manifest.
         scene_gap_s: seconds between the end of a frame and the start of the next that part two scenes.
+        progress: called with the count of captures whose scene is done, and of all.
     """
     pairs: list[Match] = []
     unpaired = [
         _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
     ]
     readable = [capture for capture in captures if capture.status != "unreadable"]
+    done = told = 0
     for scene in _with_unique_ids(scenes(readable, scene_gap_s)):
         found, left = _pair_scene(scene)
         pairs += found
         unpaired += left
+        done += len(scene.captures)
+        if done - told >= _TOLD_EVERY or done == len(readable):
+            told = done
+            progress(done, len(readable))
     return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
 
 

@@ -201,3 +201,10 @@ def test_folders_of_like_names_are_different_scenes() -> None:
 def test_any_gap_in_seconds_will_do() -> None:
     captures = [frame("a.dng", 1, 0), frame("b.dng", 10, 1e6)]
     assert len(pair(captures, scene_gap_s=1e300).pairs) == 1
+
+
+def test_progress_is_told_now_and_then_and_at_the_end() -> None:
+    captures = [frame(f"{n:05d}_00_{t}s.dng", t) for n in range(1200) for t in (1, 10)]
+    told: list[tuple[int, int]] = []
+    pair(captures, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1000, 2400), (2000, 2400), (2400, 2400)]

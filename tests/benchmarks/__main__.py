@@ -8,10 +8,12 @@ from tests.benchmarks import timing
 # Imported when asked for: a worker that a benchmark starts loads this module first.
 BENCHMARKS = {
     "ingest": "ingest_rate",
+    "headers": "header_rate",
     "patches": "patch_rate",
     "steps": "step_rate",
     "targets": "target_rate",
     "validate": "validate_rate",
+    "scale": "scale_rate",
     "evaluation": "evaluation_rate",
 }
 

@@ -34,7 +34,7 @@ def rounds(contenders: Mapping[str, Callable[[], object]], count: int = ROUNDS) 
 
 def row(what: str, peer: str, ours: list[float], theirs: list[float], items: int, unit: str) -> Row:
     """Return the ratios of the peer's seconds to ours, round by round."""
-    ratios = tuple(other / own for own, other in zip(ours, theirs, strict=True))
+    ratios = tuple(other / own for own, other in zip(ours, theirs, strict=bool(theirs)))
     return Row(what, peer, ratios, f"{items / statistics.median(ours):.3g} {unit}")
 
 

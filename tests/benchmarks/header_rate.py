@@ -1,0 +1,68 @@
+"""Files per second of a scan of headers, manifest and pairs included, beside exiftool listing the same headers."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from sidcurate.ingest import ingest
+from sidcurate.synthetic.dng import DngTags, write_dng
+from tests.benchmarks.timing import Row, rounds, row
+
+FILES, HEIGHT, WIDTH = 500, 200, 300
+ROUNDS = 3
+CAMERA_RAW = Path(__file__).parents[3] / "shared/raws/sony-a7r3/_DSC2164.ARW"
+"""A raw as a camera writes it, with the maker notes on which exiftool spends most of its time."""
+
+
+def run() -> Iterator[Row]:
+    """Yield the ratios of a scan to exiftool, which reads no pixel either, for headers with and without maker notes."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain, camera = Path(folder, "plain"), Path(folder, "camera")
+        make_raws(plain)
+        yield scanned(plain, "DNG without maker notes")
+        if CAMERA_RAW.exists():
+            link_raws(camera)
+            yield scanned(camera, "ARW of a Sony A7R III")
+        else:
+            yield Row("`ingest --headers-only` of a camera's raws", "exiftool", (), "not measured: no ../shared/raws")
+
+
+def scanned(raws: Path, kind: str) -> Row:
+    """Return the ratio for the raws of a folder; the rate alone where exiftool is missing."""
+    manifests = (raws.with_name(f"manifest{number}") / raws.name for number in range(100))
+    contenders: dict[str, Callable[[], object]] = {"scan": lambda: ingest(raws, next(manifests), headers_only=True)}
+    peer = "exiftool is not installed: apt install libimage-exiftool-perl"
+    if shutil.which("exiftool"):
+        peer = "`exiftool -fast2 -j`, one process"
+        command = ["exiftool", "-q", "-fast2", "-j", raws]
+        contenders["exiftool"] = lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    seconds = rounds(contenders, ROUNDS)
+    what = f"`ingest --headers-only` of {FILES} {kind}, pairs and manifest included"
+    return row(what, peer, seconds["scan"], seconds.get("exiftool", []), FILES, "files/s")
+
+
+def link_raws(folder: Path) -> None:
+    """Put a raw into a folder under many names: of none is more than the header read."""
+    folder.mkdir()
+    first = shutil.copy(CAMERA_RAW, folder / "_DSC0000.ARW")
+    for number in range(1, FILES):
+        os.link(first, folder / f"_DSC{number:04d}.ARW")
+
+
+def make_raws(folder: Path) -> None:
+    """Write pairs of small frames; of a scan of headers their pixels are no part."""
+    folder.mkdir()
+    mosaic = np.random.default_rng(0).integers(500, 4000, (HEIGHT, WIDTH), np.uint16)
+    start = datetime(2026, 3, 1, 21)
+    for number in range(FILES):
+        seconds = Fraction(10) if number % 2 else Fraction(1, 10)
+        taken = start + timedelta(seconds=300 * (number // 2) + number % 2)
+        tags = DngTags(exposure_time_s=seconds, iso=800, f_number=Fraction(4), serial="7", captured_at=taken)
+        write_dng(folder / f"IMG_{number:04d}.dng", mosaic, tags)
