@@ -1,8 +1,9 @@
-"""Training patches per second from the store, beside the common port that decodes both raws for every patch."""
+"""Training patches per second and core from the store, beside the common port that decodes both raws for each."""
 
 import itertools
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,42 +12,51 @@ import rawpy
 
 from sidcurate import manifests
 from sidcurate.ingest import ingest
-from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.isolation import Crew, Failure, crew, map_isolated
+from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 from sidtrain import feed, patches, store
 from sidtrain.patches import Cut
 from sidtrain.recipe import load
 from sidtrain.store import Entry
-from tests.benchmarks.timing import Row, rounds, row
+from tests.benchmarks import codings
+from tests.benchmarks.timing import Row, core_seconds, rounds, row
 
-SIDE, OURS, NAIVE = 512, 40, 1
+SIDE, OURS = 512, 40
+
+Paths = tuple[Path, Path]
 
 
 def run() -> Iterator[Row]:
     """Yield the ratios of the store's rates to the naive rate, per patch: as a CPU takes it, and as a GPU does."""
     recipe = load("sid").model_copy(update={"patch": SIDE})
     with tempfile.TemporaryDirectory() as folder:
-        scenes, (short, long) = stored(Path(folder))
+        scenes, plain = stored(Path(folder))
+        compressed = make_pair(Path(folder) / "compressed", codings.one_scan)
         numbers = itertools.count()
 
         def cut() -> Cut:
             return patches.cut(scenes, recipe, SIDE, next(numbers))
 
-        seconds = rounds(
-            {
-                "float32": lambda: [cut().patch for _ in range(OURS)],
-                "copied": lambda: [feed.windows([cut()]) for _ in range(OURS)],
-                "naive": lambda: [naive_patch(short, long) for _ in range(NAIVE)],
-            }
-        )
-    naive = [value / NAIVE for value in seconds["naive"]]
+        with crew(1) as worker:
+            seconds = rounds(
+                {
+                    # No more of them live at once than the feed makes ahead.
+                    "float32": lambda: deque((cut().patch for _ in range(OURS)), feed.AHEAD),
+                    "copied": lambda: deque((feed.windows([cut()]) for _ in range(OURS)), feed.AHEAD),
+                    "uncompressed": lambda: done(naive_patch, plain, worker),
+                    "lossless JPEG": lambda: done(naive_patch, compressed, worker),
+                },
+                clock=core_seconds,
+            )
     whats = {"float32": "float32 patches", "copied": "16-bit patches, to be converted on a GPU,"}
-    for name, what in whats.items():
+    for (name, what), coding in itertools.product(whats.items(), ("uncompressed", "lossless JPEG")):
         ours = [value / OURS for value in seconds[name]]
-        peer = "decoding and rendering both raws for each patch"
-        yield row(f"{what} of {SIDE} packed px from the store, 12 MP, one thread", peer, ours, naive, 1, "patches/s")
+        peer = f"decoding and rendering both raws for each patch, {coding}"
+        what = f"{what} of {SIDE} packed px from the store, 12 MP, by seconds of a core"
+        yield row(what, peer, ours, seconds[coding], 1, "patches/s")
 
 
-def stored(folder: Path) -> tuple[list[list[Entry]], tuple[Path, Path]]:
+def stored(folder: Path) -> tuple[list[list[Entry]], Paths]:
     """Write a pair of raws, ingest and decode it; return its scene and its short and long file."""
     raws, manifest_folder = folder / "raws", folder / "cam"
     paths = make_pair(raws)
@@ -58,19 +68,29 @@ def stored(folder: Path) -> tuple[list[list[Entry]], tuple[Path, Path]]:
     return patches.by_scene(entries, load("sid")), paths
 
 
-def make_pair(folder: Path) -> tuple[Path, Path]:
-    """Write a short and a long frame of SID's size."""
+def make_pair(folder: Path, coding: Callable[[codings.Mosaic], Stored] = codings.plain) -> Paths:
+    """Write a short and a long frame of SID's size: a textured scene with a little noise, which compresses as such."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    scene = rng.random((2848, 4256), np.float32)
+    light = np.kron(rng.random((178, 266), np.float32), np.ones((16, 16), np.float32))
+    noise = rng.normal(0, 8, light.shape).astype(np.float32)
     paths = folder / "00001_00_0.1s.dng", folder / "00001_00_10s.dng"
-    for path, seconds, scale in zip(paths, (Fraction(1, 10), Fraction(10)), (80, 8000), strict=True):
-        write_dng(path, (512 + scale * scene).astype(np.uint16), DngTags(exposure_time_s=seconds, iso=800))
+    for path, seconds, codes in zip(paths, (Fraction(1, 10), Fraction(10)), (80, 8000), strict=True):
+        mosaic = (512 + codes * light + noise).astype(np.uint16)
+        write_stored(path, mosaic.shape, coding(mosaic), DngTags(exposure_time_s=seconds, iso=800))
     return paths
 
 
-def naive_patch(short: Path, long: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return one patch the slow way: every pixel of both frames for a few of them."""
+def done(work: Callable[[Paths], object], paths: Paths, worker: Crew) -> None:
+    """Wait for work in a worker, whose LibRaw has one thread: with more, its rate would be that of several cores."""
+    ((_, outcome),) = map_isolated(work, [paths], worker)
+    if isinstance(outcome, Failure):
+        raise SystemExit(f"the peer failed: {outcome.reason}")
+
+
+def naive_patch(paths: Paths) -> tuple[int, ...]:
+    """Make one patch the slow way, every pixel of both frames for a few of them, and keep nothing of it."""
+    short, long = paths
     with rawpy.imread(str(short)) as raw:
         mosaic = np.maximum(raw.raw_image_visible.astype(np.float32) - 512, 0) / (16383 - 512)
     planes = np.stack([mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 1::2], mosaic[1::2, 0::2]])
@@ -78,4 +98,4 @@ def naive_patch(short: Path, long: Path) -> tuple[np.ndarray, np.ndarray]:
         target = np.float32(raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16) / 65535.0)
     top, left = 100, 200
     patch = np.minimum(planes[:, top : top + SIDE, left : left + SIDE] * 100, 1)
-    return patch, target[2 * top : 2 * (top + SIDE), 2 * left : 2 * (left + SIDE)]
+    return patch.shape + target[2 * top : 2 * (top + SIDE), 2 * left : 2 * (left + SIDE)].shape

@@ -1,11 +1,13 @@
 """Interleaved timings: the machine's speed drifts, the ratio within a round does not."""
 
+import multiprocessing
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 ROUNDS = 5
 
@@ -20,16 +22,29 @@ class Row:
     rate: str
 
 
-def rounds(contenders: Mapping[str, Callable[[], object]], count: int = ROUNDS) -> dict[str, list[float]]:
+def rounds(
+    contenders: Mapping[str, Callable[[], object]],
+    count: int = ROUNDS,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
     """Return seconds by contender, one a round, all contenders in every round, after one round that is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for turn in range(count + 1):
         for name, work in contenders.items():
-            start = time.perf_counter()
+            start = clock()
             work()
             if turn:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
+
+
+def core_seconds() -> float:
+    """Return the seconds of a core that this process and its living children have used (Linux): no load delays it."""
+    ticks = 0
+    for child in multiprocessing.active_children():
+        fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])  # utime and stime
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def row(what: str, peer: str, ours: list[float], theirs: list[float], items: int, unit: str) -> Row:
