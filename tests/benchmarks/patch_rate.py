@@ -12,14 +12,13 @@ import rawpy
 
 from sidcurate import manifests
 from sidcurate.ingest import ingest
-from sidcurate.isolation import Crew, Failure, crew, map_isolated
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 from sidtrain import feed, patches, store
 from sidtrain.patches import Cut
 from sidtrain.recipe import load
 from sidtrain.store import Entry
 from tests.benchmarks import codings
-from tests.benchmarks.timing import Row, core_seconds, rounds, row
+from tests.benchmarks.timing import Row, core_seconds, rounds, row, script
 
 SIDE, OURS = 512, 40
 
@@ -37,14 +36,14 @@ def run() -> Iterator[Row]:
         def cut() -> Cut:
             return patches.cut(scenes, recipe, SIDE, next(numbers))
 
-        with crew(1) as worker:
+        with script() as process:
             seconds = rounds(
                 {
                     # No more of them live at once than the feed makes ahead.
                     "float32": lambda: deque((cut().patch for _ in range(OURS)), feed.AHEAD),
                     "copied": lambda: deque((feed.windows([cut()]) for _ in range(OURS)), feed.AHEAD),
-                    "uncompressed": lambda: done(naive_patch, plain, worker),
-                    "lossless JPEG": lambda: done(naive_patch, compressed, worker),
+                    "uncompressed": lambda: process.apply(naive_patch, plain),
+                    "lossless JPEG": lambda: process.apply(naive_patch, compressed),
                 },
                 clock=core_seconds,
             )
@@ -81,16 +80,8 @@ def make_pair(folder: Path, coding: Callable[[codings.Mosaic], Stored] = codings
     return paths
 
 
-def done(work: Callable[[Paths], object], paths: Paths, worker: Crew) -> None:
-    """Wait for work in a worker, whose LibRaw has one thread: with more, its rate would be that of several cores."""
-    ((_, outcome),) = map_isolated(work, [paths], worker)
-    if isinstance(outcome, Failure):
-        raise SystemExit(f"the peer failed: {outcome.reason}")
-
-
-def naive_patch(paths: Paths) -> tuple[int, ...]:
+def naive_patch(short: Path, long: Path) -> tuple[int, ...]:
     """Make one patch the slow way, every pixel of both frames for a few of them, and keep nothing of it."""
-    short, long = paths
     with rawpy.imread(str(short)) as raw:
         mosaic = np.maximum(raw.raw_image_visible.astype(np.float32) - 512, 0) / (16383 - 512)
     planes = np.stack([mosaic[0::2, 0::2], mosaic[0::2, 1::2], mosaic[1::2, 1::2], mosaic[1::2, 0::2]])

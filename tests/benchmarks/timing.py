@@ -5,8 +5,10 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.pool import Pool
 from pathlib import Path
 
 ROUNDS = 5
@@ -45,6 +47,20 @@ def core_seconds() -> float:
         fields = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])  # utime and stime
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def script() -> Iterator[Pool]:
+    """Yield a process for a peer: plain Python, whose libraries have one thread and would wait in others."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            yield pool
+    finally:
+        os.environ.pop("OMP_NUM_THREADS")
+        if before is not None:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
 def row(what: str, peer: str, ours: list[float], theirs: list[float], items: int, unit: str) -> Row:
