@@ -1,13 +1,16 @@
 """Headers of every container become standard words with a source, and a sentinel is never a fact."""
 
+import math
 import struct
 import time
 from datetime import datetime
 from fractions import Fraction
 
+import exifread
 import numpy as np
 import pytest
 
+from sidcurate.containers import exif_tags
 from sidcurate.metadata import Metadata, header_at, rational, read_header, with_second_opinion
 from sidcurate.raw import LibrawReadings
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -321,6 +324,44 @@ def test_real_headers_say_what_they_are_known_to_say(shared, name):
     header = read_header(shared / "raws" / name)
     facts = (header.camera_make, header.camera_model, header.exposure_time_s, header.iso, header.f_number)
     assert (*facts, header.focal_length_mm) == REAL[name]
+
+
+def as_exifread(path):
+    """Return the tags that exifread finds under the names of ours, rationals as pairs of numbers."""
+    with path.open("rb") as stream:
+        found = exifread.process_file(stream, details=False, extract_thumbnail=False)
+    tags = {}
+    for name in ("Make", "Model", "ExposureTime", "FNumber", "ISOSpeedRatings", "FocalLength", "DateTimeOriginal"):
+        if tag := found.get(f"EXIF {name}") or found.get(f"Image {name}"):
+            values = tag.values
+            tags[name] = values if isinstance(values, str) else [getattr(value, "numerator", value) for value in values]
+            if name in ("ExposureTime", "FNumber", "FocalLength"):
+                tags[name] = [(value.num, value.den) for value in values]
+    return tags
+
+
+def in_lowest_terms(value):
+    if isinstance(value, str):
+        return value.strip()
+    return [tuple(part // math.gcd(*pair) for part in pair) if isinstance(pair, tuple) else pair for pair in value]
+
+
+@pytest.mark.shared
+def test_a_reader_of_others_finds_the_same_in_every_real_header(shared):
+    compared = 0
+    for path in sorted((shared / "raws").glob("*/*")):
+        content = path.read_bytes()
+        if content[:4] not in (b"II*\0", b"MM\0*") or path.name == "rggb_trunc_header.dng":
+            continue
+        tags, others = (
+            exif_tags(lambda start, count, content=content: content[start : start + count]),
+            as_exifread(path),
+        )
+        assert {name: in_lowest_terms(tags[name]) for name in others} == {
+            name: in_lowest_terms(value) for name, value in others.items()
+        }, path
+        compared += len(others)
+    assert compared > 150
 
 
 @pytest.mark.shared
