@@ -4,27 +4,21 @@ Folders, SID-style names and time gaps say which frames belong together. ISO, ap
 a difference there is for the rules to judge.
 """
 
-import re
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from fractions import Fraction
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.exposure import exposure_ratio, format_seconds, light
+from sidcurate.grouping import Scene, in_order, role_of, scene_name, scenes, sid_name
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
-_SID_NAME = re.compile(r"(?P<scene>\d{5})_(?P<burst>\d{2})_[^_]*s", re.IGNORECASE)
-# A folder of a camera's own, such as 100CANON (DCF 2.0, 3.2.1): it holds what came next, up to number 9999, no scene.
-_DCF_FOLDER = re.compile(r"[1-9]\d{2}[0-9A-Z_]{5}")
 _TOLD_EVERY = 1000  # Captures: to show a bar for each scene would take as long as to pair them.
-_ROLE_FOLDERS = frozenset({"short", "long"})
 
 
 class Match(NamedTuple):
@@ -51,15 +45,6 @@ class Pairing:
 
     pairs: list[Match]
     unpaired: list[Unpaired]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Captures said to show the same thing, and by what."""
-
-    scene_id: str
-    captures: Sequence[Capture]
-    why: str
 
 
 def pair(
@@ -167,57 +152,10 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
         ToldPair(
             short=row["short"],
             long=row["long"],
-            scene_id=_scene_id(row.get("scene_id") or row["long"].rpartition(".")[0] or row["long"]),
+            scene_id=scene_name(row.get("scene_id") or row["long"].rpartition(".")[0] or row["long"]),
         )
         for row in rows
     ]
-
-
-def scenes(captures: Iterable[Capture], scene_gap_s: float) -> Iterator[Scene]:
-    """Yield the scenes: by SID-style name where there is one, else by the time gaps within a folder."""
-    named: dict[tuple[str, str], list[Capture]] = {}
-    others: dict[str, list[Capture]] = {}
-    for capture in captures:
-        match = _sid_name(capture)
-        if match:
-            named.setdefault((_folder(capture), match["scene"]), []).append(capture)
-        else:
-            others.setdefault(_card(_folder(capture)), []).append(capture)
-    for (folder, name), group in sorted(named.items()):
-        yield Scene(_scene_id(folder, name), group, f"the names give scene {name}")
-    for folder, group in sorted(others.items()):
-        yield from _scenes_of_folder(folder, group, scene_gap_s)
-
-
-def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: float) -> Iterator[Scene]:
-    timed = sorted((capture for capture in captures if capture.captured_at), key=_order)
-    timeless = [capture for capture in captures if not capture.captured_at]
-    groups = list(_split_at_gaps(timed, scene_gap_s))
-    if folder and folder == _folder(captures[0]) and (timeless or all(len(group) == 1 for group in groups)):
-        yield Scene(_scene_id(folder), captures, f"the folder {folder} holds one scene")
-        return
-    for group in groups:
-        why = f"no gap of more than {scene_gap_s:g} s between its frames"
-        yield Scene(_scene_id(_folder(group[0]), _stem(group[0].path)), group, why)
-    for capture in timeless:
-        why = "no time, name or folder tells its scene"
-        yield Scene(_scene_id(_folder(capture), _stem(capture.path)), [capture], why)
-
-
-def _split_at_gaps(captures: Sequence[Capture], scene_gap_s: float) -> Iterator[list[Capture]]:
-    group: list[Capture] = []
-    end = datetime.max
-    for capture in captures:
-        start = capture.captured_at or end
-        if group and (start - end).total_seconds() > scene_gap_s:
-            yield group
-            group = []
-        frame_end = start + timedelta(seconds=capture.exposure_time_s or 0)
-        # The frames of a bracket can share one second: a scene ends where the latest of its frames does.
-        end = max(end, frame_end) if group else frame_end
-        group.append(capture)
-    if group:
-        yield group
 
 
 def _pair_scene(scene: Scene) -> tuple[list[Match], list[Unpaired]]:
@@ -227,7 +165,7 @@ def _pair_scene(scene: Scene) -> tuple[list[Match], list[Unpaired]]:
     if long is None:
         reason = "no frame of its scene has an exposure time: none can be the long one"
         return [], [_unpaired(capture, reason, scene.scene_id) for capture in scene.captures]
-    rest = sorted((capture for capture in scene.captures if capture is not long), key=_order)
+    rest = sorted((capture for capture in scene.captures if capture is not long), key=in_order)
     has_shorter = any(_is_shorter(capture, long) for capture in rest)
     shorts, unpaired = [], []
     for capture in rest:
@@ -245,7 +183,7 @@ def _why_not_short(capture: Capture, long: Capture, *, has_shorter: bool) -> str
 
     Two frames of equal exposure are still a pair when the scene has nothing shorter: its ratio of 1 is for the rules.
     """
-    role = _role(capture)
+    role = role_of(capture)
     if capture.exposure_time_s is None and role != "short":
         return "its exposure time is unknown: it may be a short or a long frame"
     if role == "long" or (has_shorter and role is None and not _is_shorter(capture, long)):
@@ -255,9 +193,9 @@ def _why_not_short(capture: Capture, long: Capture, *, has_shorter: bool) -> str
 
 def _long_frame(captures: Sequence[Capture]) -> Capture | None:
     """Return the longest exposure; among equals the one that promises most light, then the first."""
-    in_long_folder = [capture for capture in captures if _role(capture) == "long"]
-    candidates = [c for c in in_long_folder or captures if c.exposure_time_s and _role(c) != "short"]
-    return min(candidates, key=lambda c: (-(c.exposure_time_s or 0), -_promised_light(c), _order(c)), default=None)
+    in_long_folder = [capture for capture in captures if role_of(capture) == "long"]
+    candidates = [c for c in in_long_folder or captures if c.exposure_time_s and role_of(c) != "short"]
+    return min(candidates, key=lambda c: (-(c.exposure_time_s or 0), -_promised_light(c), in_order(c)), default=None)
 
 
 def _pairs(scene_id: str, shorts: Sequence[Capture], long: Capture, reason: str) -> list[Match]:
@@ -282,7 +220,7 @@ def _burst_indices(shorts: Sequence[Capture]) -> list[int]:
     seen: Counter[float | None] = Counter()
     indices = []
     for short in shorts:
-        match = _sid_name(short)
+        match = sid_name(short)
         indices.append(int(match["burst"]) if match else seen[short.exposure_time_s])
         seen[short.exposure_time_s] += 1
     return indices
@@ -321,46 +259,3 @@ def _is_shorter(capture: Capture, long: Capture) -> bool:
 
 def _promised_light(capture: Capture) -> float:
     return light(capture.exposure_time_s or 0.0, capture.iso or 1, capture.f_number or 1.0)
-
-
-def _sid_name(capture: Capture) -> re.Match[str] | None:
-    return _SID_NAME.fullmatch(_stem(capture.path))
-
-
-def _role(capture: Capture) -> str | None:
-    return _role_and_folder(capture.path.rpartition("/")[0])[0]
-
-
-def _folder(capture: Capture) -> str:
-    return _role_and_folder(capture.path.rpartition("/")[0])[1]
-
-
-@lru_cache(maxsize=1 << 12)
-def _role_and_folder(folder: str) -> tuple[str | None, str]:
-    """Return whether shorts or longs stand in a folder, where its name says so, and its path without such names."""
-    parts = PurePosixPath(folder).parts
-    roles = [part.lower() for part in parts if part.lower() in _ROLE_FOLDERS]
-    return roles[-1] if roles else None, "/".join(part for part in parts if part.lower() not in _ROLE_FOLDERS)
-
-
-def _stem(path: str) -> str:
-    """Return a name without its folder and suffix, as `PurePath.stem` does, which takes 20 times as long."""
-    name = path.rpartition("/")[2]
-    dot = name.rfind(".")
-    return name[:dot] if 0 < dot < len(name) - 1 else name
-
-
-def _card(folder: str) -> str:
-    """Return a folder without a last part that a camera has numbered: a scene goes on in the next one."""
-    parent, _, name = folder.rpartition("/")
-    return parent if _DCF_FOLDER.fullmatch(name) else folder
-
-
-def _scene_id(*parts: str) -> str:
-    return "-".join(part.replace("/", "-") for part in parts if part)
-
-
-def _order(capture: Capture) -> tuple[datetime, int, str]:
-    """Sort by time, then by the number in the name, which counts on where the clock has whole seconds only."""
-    digits = re.findall(r"\d+", _stem(capture.path))
-    return capture.captured_at or datetime.max, int(digits[-1]) if digits else 0, capture.path
