@@ -227,6 +227,23 @@ def test_the_validation_scenes_can_be_asked_for(session: Session, tmp_path: Path
     assert {comparison.verdict for comparison in written.evaluation.comparisons} == {None}
 
 
+def test_a_record_of_other_scenes_is_not_replaced_in_silence(session: Session, tmp_path: Path):
+    arguments = ["evaluate", "--device", session.manifest.device, "--split", "val", "--jobs", "1"]
+    arguments += ["--manifests", str(session.manifest.directory.parent), "--store", str(session.store)]
+    arguments += ["--checkpoint", str(session.run), "--out", str(tmp_path)]
+    first = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    record = tmp_path / "evaluation-val.json"
+    record.write_text(
+        record.read_text()
+        .replace('"scene_id":"', '"scene_id":"of-before-')
+        .replace('"scene_id": "', '"scene_id": "of-before-')
+    )
+    second = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    third = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert "not the same ones" in second.stderr
+    assert "not the same ones" not in first.stderr + third.stderr
+
+
 def test_a_checkpoint_of_another_camera_is_zero_shot_and_says_so(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run", device="canon90d", train=TEST_SCENES)  # scene names mean nothing there
     written = evaluate.evaluate(session.manifest, {NETWORK: run}, session.store, jobs=1)

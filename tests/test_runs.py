@@ -45,6 +45,7 @@ def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_
     assert (stopped["state"], stopped["step"], stopped["scores"]) == ("interrupted", 1, [])
     table = listed(root)
     assert f"{judged['network']:.2f} dB" in table
+    assert good["scores"][1]["scenes"] == 1
     assert "device-srgb-float-v1" in table
     assert "\n[1] mean over 1 validation scenes" in table
     rows = list(csv.DictReader(listed(root, "--format", "csv").splitlines()))
@@ -59,7 +60,7 @@ def test_names_stay_whole_in_a_narrow_terminal(session: Path, tmp_path: Path, mo
     with contextlib.suppress(KeyboardInterrupt):
         train(session, tmp_path / "runs" / "phone" / name, on_step=stop)
     heading, _, row = listed(tmp_path / "runs").splitlines()
-    assert heading.split() == ["device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol"]
+    assert heading.split() == ["device", "run", "recipe", "pairs", "steps", "state", "PSNR", "scenes", "protocol"]
     assert row.split() == ["phone", name, "own", "2+1", "1/6", "interrupted"]
 
 

@@ -102,6 +102,11 @@ def command(
             progress=report,
         )
     _PRINTERS[output_format](written.evaluation)
+    if written.replaced is not None and written.replaced != written.scenes:
+        say(
+            f"{written.record} was of {len(written.replaced)} scenes, not the same ones, and has been replaced by one "
+            f"of {len(written.scenes)}: the two means do not compare; another time --out keeps both"
+        )
     say(f"record: {written.record}\npanel:  {written.panel}")
 
 

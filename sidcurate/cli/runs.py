@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sidtrain.history import Row, Score
 
 JSON_VERSION = 1
-COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "protocol")
+COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "scenes", "protocol")
 _WIDEST = 10_000  # No table is as wide.
 
 
@@ -24,7 +24,7 @@ def command(runs_root: Path, output_format: str) -> None:
     """List the runs of a folder.
 
     Pairs are those to train and to validate on. A run has one line for each protocol that it was measured by: numbers
-    of two protocols do not compare.
+    of two protocols do not compare, nor do those of other scenes: their number stands beside each.
     """
     from sidtrain import history
 
@@ -47,7 +47,9 @@ def _print_table(rows: "Sequence[Row]", root: Path) -> None:
     names = {protocol: f"[{number}]" for number, protocol in enumerate(sentences, start=1)}
     table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in {"pairs", "steps", "PSNR"} else "left", no_wrap=True)
+        table.add_column(
+            column, justify="right" if column in {"pairs", "steps", "PSNR", "scenes"} else "left", no_wrap=True
+        )
     for row in rows:
         for cells in _cells(row, root, names):
             table.add_row(*cells)
@@ -68,8 +70,10 @@ def _cells(row: "Row", root: Path, names: dict[str, str]) -> Iterator[tuple[str,
     steps = "" if row.steps is None else f"{row.step}/{row.steps}"
     name = "/".join(part for part in Path(row.run).relative_to(root).parts if part != row.device)
     facts = row.device or "", name, row.recipe or "", pairs, steps, row.state
-    scores = [(f"{score.psnr_db:.2f} dB", _protocol(score, row, names)) for score in row.scores]
-    for number, score in enumerate(scores or [("", "")]):
+    scores = [
+        (f"{score.psnr_db:.2f} dB", str(score.scenes or ""), _protocol(score, row, names)) for score in row.scores
+    ]
+    for number, score in enumerate(scores or [("", "", "")]):
         yield (*(("",) * len(facts) if number else facts), *score)
 
 

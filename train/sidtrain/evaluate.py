@@ -1,5 +1,6 @@
 """Judge checkpoints on the scenes of a device that they have not seen, beside three trivial pictures."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,11 +33,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Written:
-    """An evaluation and the files that hold it."""
+    """An evaluation and the files that hold it; `replaced` are the scenes of the record that it took the place of."""
 
     evaluation: Evaluation
     record: Path
     panel: Path
+    replaced: frozenset[str] | None = None
+
+    @property
+    def scenes(self) -> frozenset[str]:
+        """Names of the scenes that were judged."""
+        return frozenset(score.scene_id for score in self.evaluation.scores)
 
 
 @dataclass(frozen=True)
@@ -298,6 +305,16 @@ def _write(evaluation: Evaluation, rows: Sequence[Row], folder: Path) -> Written
         f"{used.name}: trained for {used.device}" for used in evaluation.networks if used.origin == "zero-shot"
     ]
     title = ", ".join([evaluation.device, f"{evaluation.split} scenes", evaluation.protocol, *zero_shot])
+    replaced = _scenes_of(record)
     write_whole(panel, panels.png(f"{title}; centers of the frames", rows))
     write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
-    return Written(evaluation, record, panel)
+    return Written(evaluation, record, panel, replaced)
+
+
+def _scenes_of(record: Path) -> frozenset[str] | None:
+    """Return the scenes of a record that is there; None where none is, or it cannot be read."""
+    try:
+        content = json.loads(record.read_text(encoding="utf-8"))
+        return frozenset(score["scene_id"] for score in content["scores"])
+    except (OSError, ValueError, KeyError, TypeError):  # What it said is lost to everybody already.
+        return None

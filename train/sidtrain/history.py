@@ -46,6 +46,7 @@ class Score(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     psnr_db: float = described("Mean over scenes.", "dB")
+    scenes: int | None = described("Number of scenes of that mean; null where only the protocol says it.", default=None)
     protocol: str = described("Name of the protocol, or the protocol in words.")
     of: str = described("File that says so, of the run's folder.")
     scenes_of: str = described("Slug of the camera whose scenes these are.")
@@ -197,6 +198,7 @@ def _evaluations(directory: Path) -> Iterator[Score]:
             if summary["picture"] in names and summary["exposure_ratio"] is None:
                 yield Score(
                     psnr_db=float(summary["psnr_db"]["mean"]),
+                    scenes=summary["psnr_db"]["n"],
                     protocol=content["protocol"],
                     of=path.name,
                     scenes_of=content["device"],
