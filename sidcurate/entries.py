@@ -138,6 +138,8 @@ def _record(pixels: Path) -> EntryRecord:
         record = EntryRecord.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "missing" and _is_unsealed(content):
+            raise IntegrityError(f"{path} was written by an older version of sidcurate; {DELETE}") from error
         field = ".".join(map(str, first["loc"])) or "content"
         raise _damaged(path, f"{field}: {first['msg']}") from error
     if content != _sealed(record):
@@ -145,6 +147,11 @@ def _record(pixels: Path) -> EntryRecord:
     if key(record.made_from) != pixels.name.partition(".")[0]:
         raise _damaged(path, "its name is not the hash of what it says that the pixels were made from")
     return record
+
+
+def _is_unsealed(content: bytes) -> bool:
+    """Return whether a record is one of before records said what the pixels were made from, and had a seal."""
+    return b'"sha256"' in content and not any(name in content for name in (b'"made_from"', b'"seal"'))
 
 
 def _sealed(record: EntryRecord) -> bytes:

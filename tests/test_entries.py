@@ -70,6 +70,12 @@ def test_a_record_that_a_person_changed_is_refused(entry: Path) -> None:
         entries.read(entry)
 
 
+def test_a_record_of_before_entries_were_sealed_is_told_from_a_damaged_one(entry: Path) -> None:
+    entries.record_path(entry).write_text(json.dumps({"sha256": "0" * 64, "rendering": None}))
+    with pytest.raises(IntegrityError, match=r"was written by an older version of sidcurate; delete it"):
+        entries.read(entry)
+
+
 def test_an_entry_under_the_name_of_another_is_refused(entry: Path) -> None:
     other = entry.with_name(f"{entries.key({})}.target.npy")
     entries.record_path(entry).rename(entries.record_path(other))
@@ -123,5 +129,5 @@ def test_whatever_stands_in_the_header_is_refused_in_words(tmp_path: Path, conte
 def test_whatever_stands_in_the_record_is_refused_in_words(tmp_path: Path, content: bytes) -> None:
     entry = write(tmp_path)
     entries.record_path(entry).write_bytes(content)
-    with pytest.raises(IntegrityError, match=r"is damaged|are read"):
+    with pytest.raises(IntegrityError, match=r"is damaged|are read|an older version"):
         entries.read(entry)
