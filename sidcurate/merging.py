@@ -3,6 +3,7 @@
 A pair needs the traces of both its frames, which may lie in two shards: pairs are made and measured here, by a crew.
 """
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -127,5 +128,6 @@ def _trace(part: Part, raw: str, path: Path) -> bytes:
     except (IntegrityError, FileNotFoundError) as error:
         raise IntegrityError(
             f"{path}, the trace of {raw}, is damaged or missing ({error}); delete it and run "
-            f"`sidcurate ingest {part.statement.source.root} --device {part.statement.device} --shard {part.shard}`"
+            f"`sidcurate ingest {shlex.quote(part.statement.source.root or '')} "
+            f"--device {part.statement.device} --shard {part.shard}`"
         ) from error

@@ -6,6 +6,7 @@ statement of what they are a part of, committed like a manifest, which no verb t
 """
 
 import hashlib
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -166,7 +167,8 @@ def check_parts(parts: Sequence[Part]) -> None:
     if missing:
         raise UsageError(
             f"{_and(missing)} of {first.statement.device} {'is' if len(missing) == 1 else 'are'} missing; make it: "
-            f"`sidcurate ingest {first.statement.source.root} --device {first.statement.device} --shard {missing[0]}`"
+            f"`sidcurate ingest {shlex.quote(first.statement.source.root or '')} "
+            f"--device {first.statement.device} --shard {missing[0]}`"
         )
     if any(other.statement.listing != first.statement.listing for other in parts):
         raise UsageError(

@@ -1,6 +1,7 @@
 """`sidcurate ingest`: a folder of raws -> captures, pairs and a default split."""
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
@@ -155,7 +156,8 @@ def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
         _say_what_is_next(result.directory, dry_run=dry_run)
         return
     click.echo(f"shard {result.shard}: {result.folder}")
-    merge = f"when all {result.shard.count} are finished: sidcurate manifest merge {result.folder.parent}/*"
+    merge = f"when all {result.shard.count} are finished: sidcurate manifest merge "
+    merge += f"{shlex.quote(str(result.folder.parent))}/*"
     say("dry run: nothing was written" if dry_run else merge)
 
 
