@@ -132,7 +132,9 @@ def test_auto_is_a_gpu_where_there_is_one_and_never_by_another_name() -> None:
     assert devices.pick("cpu") == CPU
     for kind in ("cuda", "mps"):
         if kind != there:
-            with pytest.raises(MissingResourceError, match=rf"no {kind} device for torch here: set device_type"):
+            with pytest.raises(
+                MissingResourceError, match=rf"no {kind} device for torch here: give --device-type auto or cpu"
+            ):
                 devices.pick(kind)
 
 

@@ -30,7 +30,10 @@ def pick(wanted: DeviceType, place: int = 0) -> torch.device:
     there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     kind = next(name for name, present in there.items() if present) if wanted == "auto" else wanted
     if not there[kind]:
-        raise MissingResourceError(f'there is no {kind} device for torch here: set device_type = "auto" or "cpu"')
+        raise MissingResourceError(
+            f"there is no {kind} device for torch here: give --device-type auto or cpu, or set it as the recipe's "
+            "device_type"
+        )
     if kind != "cuda":
         return torch.device(kind)
     if place >= torch.cuda.device_count():
