@@ -114,7 +114,8 @@ def _read_capture(task: _Task) -> Capture:
     try:
         frame = raw.decode(content, Path(task.file.path).name)
     except UnreadableRawError as error:
-        return _unreadable(task, str(error), digest, header)
+        reason = str(error).removeprefix(f"{Path(task.file.path).name} ")  # The row has the name already.
+        return _unreadable(task, reason, digest, header)
     facts = _sensor_facts(frame) | _trace_facts(task, frame, digest)
     header = metadata.with_second_opinion(header, frame.readings)
     return Capture(**file_facts(task.file, task.device, digest), status="ok", **header_facts(header), **facts)

@@ -165,7 +165,7 @@ def test_one_bad_file_costs_one_row_with_the_reason(session: Path, tmp_path: Pat
     assert rows["empty.CR2"].status == "unreadable"
     assert rows["empty.CR2"].status_reason
     assert rows["torn.dng"].exposure_time_s == 10, "what the header still says is kept"
-    assert "unreadable: empty.CR2: " in result.stdout
+    assert "unreadable: empty.CR2: cannot be decoded" in result.stdout
 
 
 def test_the_summary_names_cameras_pairs_and_what_is_next(session: Path, tmp_path: Path) -> None:
