@@ -231,7 +231,7 @@ def test_every_limit_belongs_to_a_rule():
     ("values", "message"),
     [
         ({"ratio": 3}, "no limit is called 'ratio'; there are damaged_row_share"),
-        ({"few_pairs": "many"}, "limit few_pairs cannot be 'many'"),
+        ({"few_pairs": "many"}, "limit few_pairs cannot be 'many': give a number"),
         ({"few_pairs": -1}, "limit few_pairs cannot be -1"),
         ({"exposure_ratio_low": 500}, "^exposure_ratio_low 500 is above exposure_ratio_high 300$"),
     ],

@@ -154,7 +154,8 @@ class Limits(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             first = error.errors()[0]
-            said = first["msg"].removeprefix("Value error, ")
+            is_no_number = first["type"] in {"float_parsing", "int_parsing"}
+            said = "give a number" if is_no_number else first["msg"].removeprefix("Value error, ")
             if first["loc"]:
                 said = f"limit {first['loc'][0]} cannot be {first['input']!r}: {said}"
             raise UsageError(said) from error
