@@ -121,9 +121,11 @@ def test_told_exposure_times_replace_the_headers_until_they_are_forgotten(sessio
     options = ("ingest", session, "--manifests", tmp_path / "m", "--jobs", "1")
 
     def short(*more: object) -> tuple[object, ...]:
-        assert run(*options, *more).exit_code == 0
+        result = run(*options, *more)
+        assert result.exit_code == 0
         manifest = manifests.load(tmp_path / "m/my-camera")
         row = manifest.captures[0]
+        assert ("1 with an exposure time from --times" in result.output) == (row.exposure_source == "override")
         return row.exposure_num, row.exposure_den, row.exposure_source, manifest.pairs[0].exposure_ratio
 
     assert short() == (1, 10, "exif", 100)

@@ -246,6 +246,9 @@ def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
         yield f"  {scan.others[LEADS_OUT]} files are {LEADS_OUT}, and have no row: copy them in"
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
+    by_hand = sum(capture.exposure_source == "override" for capture in captures)
+    if by_hand:
+        yield f"  {by_hand} with an exposure time from --times, now or earlier: --no-times forgets them"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
 
 
