@@ -346,12 +346,6 @@ def test_the_verb_prints_the_folder_of_the_run(session: Path, tmp_path: Path, re
     assert command(session, tmp_path, "--recipe", recipe_file, "--resume").exit_code == 0
 
 
-def test_repeat_without_pairs_is_refused(session: Path, tmp_path: Path) -> None:
-    result = command(session, tmp_path, "--repeat", 2)
-    assert result.exit_code == 2
-    assert "give --pairs too" in result.stderr
-
-
 def test_the_verb_says_which_pairs_it_left_out(tmp_path: Path, recipe_file: Path) -> None:
     small_session.write_session(tmp_path, ["train", "train", "test"], findings=[finding("00001_00", "error")])
     result = command(tmp_path, tmp_path, "--recipe", recipe_file)

@@ -104,13 +104,8 @@ def command(
     """
     require_train_extra()
     from sidcurate import manifests
-    from sidcurate.errors import UsageError
     from sidtrain import devices, finetune, parallel, runs
 
-    if counts is None and ctx.get_parameter_source("repeat") is not click.core.ParameterSource.DEFAULT:
-        raise UsageError(
-            "--repeat says how many subsets --pairs draws of each count: give --pairs too, or leave it out"
-        )
     _check(name, init, resume, tune, processes, counts)
     if counts:
         _draw_curve(ctx, counts)
