@@ -91,9 +91,12 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     pool = ProcessPool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
     try:
         yield Crew(pool, count, recruiting)
-    finally:
+        pool.close()  # type: ignore[no-untyped-call]
+    except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
         _kill_workers()
+        raise
+    finally:
         pool.join()
 
 
