@@ -1,6 +1,8 @@
 """Fixtures that more than one test module uses."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -16,3 +18,12 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real raws: {folder} is not there")
     return folder
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    """Skip what watches system calls where nothing may watch them."""
+    if shutil.which("strace") is None:
+        pytest.skip("no strace on this machine")
+    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not trace here")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -17,11 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def raws(tmp_path: Path) -> Path:
-    if shutil.which("strace") is None:
-        pytest.skip("no strace on this machine")
-    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
+def raws(strace: None, tmp_path: Path) -> Path:
     rng = np.random.default_rng(1)
     for number, seconds in enumerate(("0.1", "10") * 2):
         path = tmp_path / f"cam/folder {number % 2}/{number // 2:05d}_00_{seconds}s.dng"

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -180,12 +179,8 @@ def witnessed(work: Path, commands: list[list[str]], *, together: bool) -> Witne
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
+def work(strace: None, tmp_path: Path) -> Path:
     """A folder with a session, where strace may trace."""
-    if shutil.which("strace") is None:
-        pytest.skip("no strace on this machine")
-    if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not trace here")
     make_session(tmp_path / "work")
     return tmp_path / "work"
 
