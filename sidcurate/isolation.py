@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
-from pebble.pool.process import WORKERS_NAME
 
 from sidcurate import memory
 from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
@@ -67,6 +66,17 @@ class _Recruiting(multiprocessing.context.SpawnContext):
         return multiprocessing.context.SpawnProcess(None, target, name, args, kwargs)
 
 
+class _Pool(ProcessPool):
+    """Ends its workers at once: one that is still starting would complain that the pool has closed its channel."""
+
+    def _stop_pool(self) -> None:
+        if self._pool_manager_loop is not None:
+            self._pool_manager_loop.join()  # Once it is gone nobody starts another worker.
+        for worker in self._pool_manager.worker_manager.workers.values():
+            worker.kill()
+        super()._stop_pool()  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True)
 class Crew:
     """Worker processes, started when the first item comes and kept for all that follow."""
@@ -88,23 +98,15 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     """
     count = jobs or os.cpu_count() or 1
     recruiting, limits = _Recruiting(), (memory_bytes, os.getpid())
-    pool = ProcessPool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
+    pool = _Pool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
     try:
         yield Crew(pool, count, recruiting)
         pool.close()  # type: ignore[no-untyped-call]
     except BaseException:
         pool.stop()  # type: ignore[no-untyped-call]
-        _kill_workers()
         raise
     finally:
         pool.join()
-
-
-def _kill_workers() -> None:
-    """End the workers at once: one that is still starting would complain that the pool has closed its channel."""
-    for process in multiprocessing.active_children():
-        if process.name == WORKERS_NAME:
-            process.kill()
 
 
 def map_isolated(

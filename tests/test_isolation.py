@@ -27,6 +27,10 @@ def misbehave(how: str) -> str:
     return how.upper()
 
 
+def process_id(nothing: int) -> int:
+    return os.getpid()
+
+
 def test_each_kind_of_death_costs_one_item() -> None:
     items = ["a", "segfault", "b", "exit", "c", "hang", "d", "memory", "e", "raise"]
     with crew(2, memory_bytes=6 << 30) as workers:
@@ -55,7 +59,7 @@ def test_items_are_read_only_as_far_ahead_as_keeps_the_workers_busy() -> None:
 
 WORK = """
 from sidcurate.isolation import crew, map_isolated
-with crew(2) as workers:
+with crew(4) as workers:
     print(*(result for _, result in map_isolated(abs, [-1, -2], workers)))
 """
 GUARDED = "if __name__ == '__main__':" + WORK.replace("\n", "\n    ")
@@ -78,6 +82,16 @@ def test_a_crew_whose_workers_never_come_to_work_gives_up_and_says_why(tmp_path:
 def test_a_script_that_keeps_its_work_to_itself_has_its_results(tmp_path: Path) -> None:
     ended = run_script(tmp_path / "script.py", GUARDED)
     assert (ended.returncode, ended.stdout) == (0, "1 2\n"), ended.stderr
+    assert ended.stderr == "", "a worker that is still starting when the work is done says nothing of it"
+
+
+def test_the_end_of_a_crew_leaves_the_workers_of_another_alone() -> None:
+    with crew(1) as lasting:
+        ((_, before),) = map_isolated(process_id, [0], lasting)
+        with crew(1) as passing:
+            ((_, other),) = map_isolated(process_id, [0], passing)
+        ((_, after),) = map_isolated(process_id, [0], lasting)
+    assert before == after != other
 
 
 def test_a_crew_outlives_more_deaths_in_a_row_than_it_has_workers() -> None:
