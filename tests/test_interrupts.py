@@ -44,7 +44,13 @@ def group(leader: int) -> set[int]:
     return found
 
 
-def until(done, seconds: float = 20) -> None:
+def is_held(number: int, process: int) -> bool:
+    """Whether a signal to a process waits until it is let through."""
+    (held,) = (line for line in Path(f"/proc/{process}/status").read_text().splitlines() if line.startswith("SigBlk:"))
+    return bool(int(held.split()[1], 16) >> number - 1 & 1)
+
+
+def until(done, seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < end, "it took too long"
@@ -75,7 +81,7 @@ def crowd(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
 def test_workers_that_hang_die_with_a_parent_that_is_killed(crowd: subprocess.Popen[str]) -> None:
     crowd.kill()
     crowd.wait()
-    until(lambda: group(crowd.pid) == set(), seconds=3)
+    until(lambda: group(crowd.pid) == set())
 
 
 def test_a_worker_whose_parent_is_gone_already_does_not_start() -> None:
@@ -88,9 +94,9 @@ def test_workers_that_are_ended_from_outside_end_the_run_instead_of_costing_rows
 ) -> None:
     for worker in tmp_path.iterdir():
         os.kill(int(worker.name), signal.SIGTERM)
-    _, talk = crowd.communicate(timeout=20)
+    _, talk = crowd.communicate(timeout=60)
     assert talk.strip().endswith("sidcurate.errors.Terminated")
-    until(lambda: group(crowd.pid) == set(), seconds=3)
+    until(lambda: group(crowd.pid) == set())
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +116,14 @@ def test_a_signal_to_all_of_an_ingest_ends_it_with_one_line(
     """It comes as soon as there are so many processes (the last of which is just starting), or while they read."""
     with start("-m", "sidcurate", "ingest", raws, "--manifests", tmp_path, "--device", "cam", "--jobs", 2) as ingest:
         if processes == 1:
-            time.sleep(0.15)  # Python itself is up, the modules are being loaded.
+            until(lambda: is_held(signal.SIGTERM, ingest.pid))  # Python itself is up, the modules are being loaded.
         elif processes == "working":
             until(lambda: len(list(tmp_path.glob("cam/traces/*"))) > 5)
         else:
             until(lambda: len(group(ingest.pid)) >= processes)
         os.killpg(ingest.pid, number)
-        _, talk = ingest.communicate(timeout=20)
+        _, talk = ingest.communicate(timeout=60)
     assert ingest.returncode == code
     assert talk == "sidcurate: interrupted; what was finished is kept\n"
     assert not (tmp_path / "cam/SHA256SUMS").exists()
-    until(lambda: group(ingest.pid) == set(), seconds=3)
+    until(lambda: group(ingest.pid) == set())
