@@ -126,14 +126,14 @@ def run(
     Raises:
         MissingResourceError: a worker died, for want of memory or disk.
     """
-    outcomes: list[Outcome] = []
+    outcomes: dict[Trial, Outcome] = {}
     with crew(jobs) as workers:
         for trial, result in map_isolated(outcome, wanted, workers):
             if isinstance(result, Failure):
                 raise MissingResourceError(f"{trial.command}: {result.reason}; take fewer --jobs or a smaller --size")
-            outcomes.append(result)
+            outcomes[trial] = result
             progress(len(outcomes), len(wanted))
-    return outcomes
+    return [outcomes[trial] for trial in wanted]
 
 
 def outcome(trial: Trial) -> Outcome:

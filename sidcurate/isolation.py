@@ -3,7 +3,6 @@
 LibRaw is native code fed with foreign files. A worker that dies costs its own item; pebble starts another one.
 """
 
-import collections
 import ctypes
 import itertools
 import multiprocessing
@@ -16,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -112,7 +111,7 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
 def map_isolated(
     function: Callable[[Item], Result], items: Iterable[Item], workers: Crew, timeout_s: float = 120.0
 ) -> Iterator[tuple[Item, Result | Failure]]:
-    """Yield each item with its result, in the order of the items.
+    """Yield each item with its result, as they come: one that takes its time keeps none of the others waiting.
 
     Args:
         function: importable by name.
@@ -124,19 +123,18 @@ def map_isolated(
         MissingResourceError: workers end before they do anything.
     """
     remaining = iter(items)
-    running: collections.deque[tuple[Item, Future[Any]]] = collections.deque()
+    running: dict[Future[Any], Item] = {}
     try:
         while True:
             for item in itertools.islice(remaining, 4 * workers.count - len(running)):
                 with _held_interrupts():
-                    running.append((item, _scheduled(function, item, workers, timeout_s)))
+                    running[_scheduled(function, item, workers, timeout_s)] = item
             if not running:
                 return
-            item, future = running.popleft()
-            _look_after(future, workers)
-            yield item, _outcome(future, timeout_s)
+            future = _first_done(running, workers)
+            yield running.pop(future), _outcome(future, timeout_s)
     finally:
-        for _, future in running:
+        for future in running:
             future.cancel()
 
 
@@ -149,11 +147,12 @@ def _scheduled(function: Callable[[Item], Result], item: Item, workers: Crew, ti
     return future
 
 
-def _look_after(future: Future[Result], workers: Crew) -> None:
-    """Wait for an item as long as there are workers that may bring it."""
-    while not wait([future], _LOOKED_AFTER_S).done:
+def _first_done(running: Iterable[Future[Any]], workers: Crew) -> Future[Any]:
+    """Return an item that is done, the one that was given out first; wait as long as workers may bring one."""
+    while not (done := wait(running, _LOOKED_AFTER_S, FIRST_COMPLETED).done):
         if workers.recruiting.in_vain > _MOST_STARTS * workers.count:
             raise _without_workers()
+    return next(future for future in running if future in done)
 
 
 def _without_workers() -> MissingResourceError:

@@ -67,7 +67,7 @@ def reader() -> str:
 def read_captures(
     place: Place, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
 ) -> Iterator[tuple[RawFile, Capture]]:
-    """Yield each file with its capture, in order; a worker that dies costs the pixels of its own file only.
+    """Yield each file with its capture, as they come; a worker that dies costs the pixels of its own file only.
 
     Args:
         place: where the files are.
