@@ -23,7 +23,7 @@ from distributed import Client, Worker
 from sidcurate import reading, source
 from sidcurate.bucket import Bucket
 from sidcurate.cli import main
-from sidcurate.cluster import joined
+from sidcurate.cluster import Waits, joined
 from sidcurate.errors import MissingResourceError
 from sidcurate.ingest import Ingested, ingest
 from sidcurate.places import Folder
@@ -41,6 +41,9 @@ SETTINGS = {
     "PYTHONPATH": str(ROOT),
 }
 
+# Seconds after which a test has failed; what works takes a few, at a busy machine many.
+LONG_S = 120
+WAITS = Waits()
 WORKER = ROOT / "tests/dask_worker.py"
 WITHOUT_US = "import sys; sys.modules['sidcurate'] = None; from distributed.cli.dask_{} import main; main()"
 
@@ -65,7 +68,7 @@ def scheduler(folder: Path, program: tuple[object, ...] = ("-m", "distributed.cl
     file = folder / "scheduler.json"
     options = ("--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", file)
     with process(*program, *options):
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG_S
         while not file.exists() or not file.read_text().endswith("}"):
             assert time.monotonic() < end, "no scheduler came"
             time.sleep(0.01)
@@ -84,7 +87,7 @@ def worker(
 
 def wait_for(address: str, count: int) -> None:
     with Client(address, set_as_default=False) as client:
-        client.wait_for_workers(count, timeout=30)
+        client.wait_for_workers(count, timeout=LONG_S)
 
 
 @pytest.fixture(scope="module")
@@ -126,8 +129,8 @@ def sums(directory: Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def spread(place: Path | Bucket, directory: Path, address: str, patience_s: float = 10, **how) -> Ingested:
-    with joined(address, patience_s) as readers:
+def spread(place: Path | Bucket, directory: Path, address: str, waits: Waits = WAITS, **how) -> Ingested:
+    with joined(address, waits) as readers:
         return ingest(place, directory, jobs=1, readers=readers, **how)
 
 
@@ -269,15 +272,15 @@ def test_a_run_leaves_nothing_at_the_workers(address: str, tmp_path: Path) -> No
     ]
     with process("-m", "sidcurate", *line) as running:
         journal = tmp_path / "m/cam/.unfinished.jsonl"
-        end = time.monotonic() + 30
+        end = time.monotonic() + LONG_S
         while not journal.exists():
             assert time.monotonic() < end, "it read nothing"
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        assert running.wait(20) == 130
+        assert running.wait(LONG_S) == 130
     with Client(address, set_as_default=False) as client:
         while max(client.run(left_at).values()):
-            assert time.monotonic() < end + 30, "something of the run is left"
+            assert time.monotonic() < end + LONG_S, "something of the run is left"
             time.sleep(0.05)
     assert 0 < spread(folder, tmp_path / "m/cam", address).read < 16
 
@@ -298,7 +301,7 @@ def test_a_worker_that_joins_later_and_reads_otherwise_ends_the_run_too(address:
         client.register_plugin(Station(Folder(raws), "another reader"), name="sidcurate-other")
         task = Task("sidcurate-other", Folder(raws), file, "cam", keeps_trace=False)
         with pytest.raises(MissingResourceError, match=r"the worker reads otherwise .* \(at tcp://127"):
-            client.submit(read, task).result(timeout=20)
+            client.submit(read, task).result(timeout=LONG_S)
         client.unregister_worker_plugin("sidcurate-other")
 
 
@@ -338,10 +341,35 @@ def test_a_cluster_without_workers_or_scheduler_ends_the_run_which_goes_on_with_
                 only.kill()
 
         with pytest.raises(MissingResourceError, match=r"no workers for 0\.5 s; start some with `dask worker`"):
-            spread(folder, tmp_path / "cam", own, patience_s=0.5, progress=kill)
+            spread(folder, tmp_path / "cam", own, Waits(workers_s=0.5), progress=kill)
         with pytest.raises(MissingResourceError, match=r"no workers for 0\.5 s"):
-            spread(folder, tmp_path / "cam", own, patience_s=0.5)
+            spread(folder, tmp_path / "cam", own, Waits(workers_s=0.5))
     assert 0 < spread(folder, tmp_path / "cam", address).read <= 5
+
+
+def test_a_worker_that_stands_still_ends_the_run_which_goes_on_without_it(address: str, tmp_path: Path) -> None:
+    folder = crowd(tmp_path / "raws", "slow")
+    (tmp_path / "own").mkdir()
+    with scheduler(tmp_path / "own") as own, worker(own, tmp_path), worker(own, tmp_path):
+        wait_for(own, 2)
+        frozen, pid = min(pids(own).items())
+
+        def freeze(stage: str, done: int, total: int) -> None:
+            if (stage, done) == ("reading raws", 1):
+                os.kill(pid, signal.SIGSTOP)
+
+        words = rf"nothing has come back from .*{frozen}.* for 5 s, .* then ingest again"
+        with pytest.raises(MissingResourceError, match=words):
+            spread(folder, tmp_path / "cam", own, Waits(answer_s=5, silence_s=5), progress=freeze)
+        with pytest.raises(MissingResourceError, match=rf"{frozen}.* does not answer: .* end or restart it"):
+            spread(folder, tmp_path / "cam", own, Waits(answer_s=5))
+        os.kill(pid, signal.SIGKILL)
+        with Client(own, set_as_default=False) as client:
+            end = time.monotonic() + LONG_S
+            while frozen in client.nthreads():
+                assert time.monotonic() < end, "the scheduler does not notice"
+        left = spread(folder, tmp_path / "cam", own).read
+    assert 0 < left < 12, "the other worker went on"
 
 
 def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
@@ -358,7 +386,7 @@ def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
         start = time.monotonic()
         with pytest.raises(MissingResourceError, match="the scheduler of Dask went away"):
             spread(folder, tmp_path / "cam", own, progress=kill)
-        assert time.monotonic() - start < 40
+        assert time.monotonic() - start < LONG_S
 
 
 @pytest.mark.parametrize(
@@ -387,7 +415,7 @@ def test_an_engine_that_cannot_be_is_a_message(
 
 def test_a_scheduler_that_is_not_there_is_said_with_what_to_start() -> None:
     words = "no scheduler of Dask answers at tcp://127.0.0.1:9 .*start one with `dask scheduler`"
-    with pytest.raises(MissingResourceError, match=words), joined("tcp://127.0.0.1:9", patience_s=0.2):
+    with pytest.raises(MissingResourceError, match=words), joined("tcp://127.0.0.1:9", Waits(connect_s=0.2)):
         pass
 
 
