@@ -23,7 +23,7 @@ _NUMBERS = {
 }
 _WANTED = {_EXIF_DIRECTORY, *_TEXTS, *_NUMBERS}
 
-_TIFF_HEADS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # the last four: RW2 and ORF
+TIFF_HEADS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # the last four: RW2 and ORF
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
 _RAF_MAGIC = b"FUJIFILMCCD-RAW "
 _RAF_JPEG = 84  # Offset and length of the embedded JPEG, two big-endian u32.
@@ -48,7 +48,7 @@ def exif_tags(read: Read) -> Tags:
         return {name: values for block in _cr3_blocks(read) for name, values in _tags(read, block).items()}
     if head.startswith(_JPEG_HEAD):
         return _jpeg_tags(read, 0)
-    return _tags(read, 0) if head.startswith(_TIFF_HEADS) else {}
+    return _tags(read, 0) if head.startswith(TIFF_HEADS) else {}
 
 
 def _tags(read: Read, base: int) -> Tags:

@@ -19,6 +19,10 @@ _ROW_BYTES = 12
 _MOST_VALUE_BYTES = 1 << 20  # The offsets of a strip a row, of the tallest sensor, fit well.
 
 
+class EndsEarlyError(ValueError):
+    """The file ends before its header does."""
+
+
 class Read(Protocol):
     """Gets bytes of a file from wherever it is."""
 
@@ -109,5 +113,5 @@ class Directories(NamedTuple):
             raise ValueError(f"{count} bytes of one tag are more than any that is read here")
         found = self.read(self.base + place, count)
         if len(found) < count:
-            raise ValueError("the file ends within its header")
+            raise EndsEarlyError("the file ends within its header")
         return found

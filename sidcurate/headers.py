@@ -9,11 +9,13 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 from pydantic import ValidationError
 
-from sidcurate import dng, metadata
-from sidcurate.directories import Read
+from sidcurate import dng, metadata, misnamed, raw
+from sidcurate.containers import TIFF_HEADS
+from sidcurate.directories import Directories, EndsEarlyError, Read
 from sidcurate.errors import UnreadableRawError
 from sidcurate.places import Place
 from sidcurate.reading import file_facts, header_facts
@@ -24,6 +26,8 @@ from sidcurate.sensor import stated_sensor
 MOST_BYTES = 1 << 19
 """Bytes that are read of one file at most; what stands beyond is unknown."""
 _FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 14
+_SUBFILE, _SUB_IFDS, _PREVIEW = 254, 330, 1
+_LEADING = {_SUBFILE, _SUB_IFDS}
 # Python runs one thread at a time: they are there for disks and servers to be waited for together.
 _THREADS, _AT_ONCE, _AHEAD = 4, 32, 32
 
@@ -85,10 +89,12 @@ def read_capture(place: Place, file: RawFile, device: str) -> Capture:
     try:
         with place.opened(file) as read:
             head = Head(read)
+            reason = _why_no_raw(head, file.size_bytes)
             header = metadata.header_at(head)
             stated = dng.sensor_tags_at(head, file.size_bytes)
-        known = header_facts(header) | (stated_sensor(stated) if stated else {})
-        return Capture(**facts, status="header", **known)
+            reason = reason or _why_no_pixels(head, file.size_bytes, stated)
+        known = header_facts(header) | (_sensor_facts(stated) if stated and not reason else {})
+        return Capture(**facts, status="unreadable" if reason else "header", status_reason=reason, **known)
     except OSError as error:
         reason = f"the file cannot be read ({error.strerror})"
     except UnreadableRawError as error:
@@ -97,6 +103,39 @@ def read_capture(place: Place, file: RawFile, device: str) -> Capture:
         first = error.errors()[0]
         reason = f"its header states what cannot be ({first['loc'][0]}: {first['msg']})"
     return Capture(**facts, status="unreadable", status_reason=reason)
+
+
+def _why_no_raw(head: Head, size_bytes: int) -> str | None:
+    if not size_bytes:
+        return raw.EMPTY
+    kind = misnamed.kind_of(head)
+    return misnamed.in_words(kind) if kind else None
+
+
+def _why_no_pixels(head: Head, size_bytes: int, stated: dng.SensorTags | None) -> str | None:
+    if stated:
+        return raw.missing_codec(stated) or raw.why_implausible(stated.size[1], stated.size[0], size_bytes)
+    return "the file ends within its header; copy it again from the card" if _is_cut_off(head, size_bytes) else None
+
+
+def _is_cut_off(head: Head, size_bytes: int) -> bool:
+    """Return whether a TIFF-like file ends before its first directory does, or before all that a mere preview leads to.
+
+    What lies further on may be damaged without harm to the pixels.
+    """
+    tiff = Directories.of(head) if head(0, 4).startswith(TIFF_HEADS) else None
+    try:
+        found = {tag: tiff.numbers(entry) for tag, entry in tiff.first(_LEADING).items()} if tiff else {}
+    except EndsEarlyError:
+        return True
+    except ValueError:  # More is to be read than may be.
+        return False
+    places = [place for place in found.get(_SUB_IFDS, ()) if isinstance(place, int)]
+    return found.get(_SUBFILE) == [_PREVIEW] and bool(places) and min(places) >= size_bytes
+
+
+def _sensor_facts(stated: dng.SensorTags) -> dict[str, Any]:
+    return stated_sensor(stated) | {"missing_fraction": stated.missing_fraction}
 
 
 def _read_some(place: Place, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:

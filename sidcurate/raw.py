@@ -11,22 +11,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rawpy
 from jaxtyping import UInt16
 
-from sidcurate import memory
-from sidcurate.dng import sensor_tags
+from sidcurate import memory, misnamed
+from sidcurate.dng import SensorTags, missing_fraction, sensor_tags
 from sidcurate.errors import UnreadableRawError
 from sidcurate.sensor import Sensor, camera_white_balance, color_indices, declared_sensor
 
 # Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
 _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
-# A header may ask for so many pixels whatever the file holds (a second, 0.2 GB: the measures tell what is missing), for
-# more only in a file that could hold them, and never for more than any sensor has.
-_FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS = 100_000_000, 16, 500_000_000
+# A header may ask for so many pixels even where the file has lost nearly all of them (a second, 0.2 GB: the measures
+# tell what is missing), for more only in a file that could hold them, and never for more than any sensor has. No codec
+# has left a picture where there are not even so many bytes: a head without its pixels.
+_FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS, _LOST_PIXELS_A_BYTE = 100_000_000, 16, 500_000_000, 64
+EMPTY = "the file is empty; copy it again from the card"
 _THRESHOLD_OFF, _DEFAULT_THRESHOLD = 1e-5, 0.75  # LibRaw's own constants for `adjust_maximum_thr`.
 LEAST_XTRANS_PX = 512  # The tile of LibRaw's X-Trans interpolation: it renders no smaller side.
 _ORIENTATIONS = {3: 3, 5: 8, 6: 6}  # LibRaw's flip -> EXIF; its 0 is "as stored" and "not stated" alike.
@@ -46,11 +47,15 @@ class LibrawReadings:
 
 @dataclass(frozen=True)
 class RawFrame:
-    """One decoded raw. The mosaic is the visible area in DN; None for a raw with several values a pixel."""
+    """One decoded raw. The mosaic is the visible area in DN; None for a raw with several values a pixel.
+
+    `missing_fraction` is the share of the bytes of its pixels that the file does not hold; None where nothing tells.
+    """
 
     mosaic: UInt16[np.ndarray, "h w"] | None
     sensor: Sensor
     readings: LibrawReadings
+    missing_fraction: float | None
 
 
 def read(path: Path) -> RawFrame:
@@ -77,7 +82,9 @@ def decode(content: bytes, name: str) -> RawFrame:
             raw.raw_image[tags.whole_rows :] = 0  # LibRaw leaves there what its memory held: another picture, maybe.
         flat = raw.raw_type == rawpy.RawType.Flat
         mosaic = raw.raw_image_visible.copy() if flat else None  # The view dies with the reader.
-        return RawFrame(mosaic, declared_sensor(raw, content[:4], tags), _readings(raw))
+        return RawFrame(
+            mosaic, declared_sensor(raw, content[:4], tags), _readings(raw), missing_fraction=missing_fraction(content)
+        )
 
 
 @dataclass(frozen=True)
@@ -197,7 +204,10 @@ def _decoded(content: bytes, name: str) -> Iterator[rawpy.RawPy]:
     # LibRaw reads the bytes and opens nothing: by a name it would look for pictures beside the file too.
     try:
         with rawpy.imread(io.BytesIO(content)) as raw:
-            _require_plausible_size(raw.sizes, len(content), name)
+            tags = sensor_tags(content)
+            sides = raw.sizes.raw_width, raw.sizes.raw_height
+            if why := (tags and missing_codec(tags)) or why_implausible(*sides, len(content)):
+                raise UnreadableRawError(f"{name} cannot be decoded: {why}")
             with memory.cleared():
                 raw.unpack()  # Any other call would do it too, but hide its error behind "out of order".
             yield raw
@@ -212,25 +222,35 @@ def _decoded(content: bytes, name: str) -> Iterator[rawpy.RawPy]:
         ) from error
 
 
-def _require_plausible_size(sizes: Any, size_bytes: int, name: str) -> None:  # noqa: ANN401 - rawpy has no types
-    """Refuse a header that asks for more than its file can hold, before anything is unpacked for it."""
-    pixels = sizes.raw_width * sizes.raw_height
-    if pixels > min(_MOST_PIXELS, max(_FREE_PIXELS, _PIXELS_A_BYTE * size_bytes)):
-        raise UnreadableRawError(
-            f"{name} cannot be decoded: its header states {sizes.raw_width}x{sizes.raw_height} pixels, but the file "
-            f"has {size_bytes} bytes; copy it again from the card"
-        )
+def missing_codec(tags: SensorTags) -> str | None:
+    """Return that LibRaw cannot read the pixels of a DNG, where it has no codec for them."""
+    codec = _MISSING_CODECS.get(tags.compression)
+    return f"LibRaw cannot read {codec}; convert it to a DNG with lossless JPEG compression" if codec else None
+
+
+def why_implausible(width: int, height: int, size_bytes: int) -> str | None:
+    """Return why a file cannot hold the pixels that its header states; None where it can.
+
+    Asked before anything is unpacked for them.
+    """
+    most = min(_MOST_PIXELS, max(_FREE_PIXELS, _PIXELS_A_BYTE * size_bytes), _LOST_PIXELS_A_BYTE * size_bytes)
+    if width * height <= most:
+        return None
+    return (
+        f"its header states {width}x{height} pixels, but the file has {size_bytes} bytes; copy it again from the card"
+    )
 
 
 def _reason(content: bytes, error: Exception) -> str:
     if not content:
-        return "the file is empty; copy it again from the card"
+        return EMPTY
+    if kind := misnamed.kind_of(lambda start, count: content[start : start + count]):
+        return misnamed.in_words(kind)
     own = error.args[0] if error.args else type(error).__name__
     words = own.decode(errors="replace") if isinstance(own, bytes) else str(own)
     tags = sensor_tags(content)
-    if tags and tags.compression in _MISSING_CODECS:
-        codec = _MISSING_CODECS[tags.compression]
-        return f"LibRaw cannot read {codec} ({words}); convert it to a DNG with lossless JPEG compression"
+    if tags and (why := missing_codec(tags)):
+        return why
     early = "the file ends early: " if isinstance(error, rawpy.LibRawIOError) else ""
     return f"{early}LibRaw says {words!r}; copy it again from the card, or convert it to DNG"
 

@@ -22,7 +22,7 @@ from sidcurate.schemas import Capture
 from sidcurate.sensor import Sensor
 
 # A row is read again when the reader has changed, even if its file has not.
-VERSION = 4
+VERSION = 5
 
 
 _HEADER_FACTS = sorted(set(metadata.Metadata.__dataclass_fields__) & set(Capture.model_fields) - {"exposure_time_s"})
@@ -192,6 +192,7 @@ def _sensor_facts(frame: raw.RawFrame) -> dict[str, Any]:
         "libraw_exposure_time_s": readings.exposure_time_s,
         "libraw_iso": readings.iso,
         "libraw_f_number": readings.f_number,
+        "missing_fraction": frame.missing_fraction,
     }
     if frame.mosaic is None:
         return facts

@@ -164,6 +164,13 @@ class Capture(Record):
         ge=0,
         le=1,
     )
+    missing_fraction: float | None = described(
+        "Share of the bytes of the pixels, by what the header states, that the file does not hold; null where it does "
+        "not tell.",
+        default=None,
+        ge=0,
+        le=1,
+    )
     zero_tail_fraction: float | None = described(
         "Share of rows at the bottom that are all zero.", default=None, ge=0, le=1
     )

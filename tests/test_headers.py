@@ -19,9 +19,9 @@ from sidcurate.ingest import ingest
 from sidcurate.places import Folder
 from sidcurate.scan import scan
 from sidcurate.schemas import Capture
-from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.synthetic.dng import DngTags, Stored, write_dng, write_stored
 from tests.fuzz import seeds
-from tests.heads import ASCII, EXIF, IMAGE, LENS, cr3, raf, tiff
+from tests.heads import ASCII, EXIF, IMAGE, LENS, LONG, cr3, raf, tiff
 
 SIZE = (96, 128)
 # What a full ingest puts in the place of a scan's word: it has seen the file itself.
@@ -184,7 +184,9 @@ def scattered(apart: int) -> bytes:
     content = bytearray(head.ljust(9 * apart, b"\0"))
     for number in range(8):
         row = 10 + 12 * number
-        content[row + 8 : row + 12] = ((number + 1) * apart).to_bytes(4, "little")
+        place = (number + 1) * apart
+        content[row + 8 : row + 12] = place.to_bytes(4, "little")
+        content[place : place + 200] = b"x" * 200
     return bytes(content)
 
 
@@ -213,9 +215,10 @@ def test_a_scattered_header_is_read_as_far_as_the_bound(tmp_path: Path, monkeypa
     monkeypatch.setattr(headers, "_FIRST_BYTES", 16)
     monkeypatch.setattr(headers, "_MORE_BYTES", 16)
     assert only(tmp_path).lens_model == "EF 35mm", "in pieces of any size"
-    monkeypatch.setattr(headers, "MOST_BYTES", 150)
+    (tmp_path / "a.dng").write_bytes(scattered(1 << 12).ljust(1 << 20, b"\0"))
+    monkeypatch.setattr(headers, "MOST_BYTES", 16 + 512 + 3 * 201)  # The first piece, the directory, three texts.
     row = only(tmp_path)
-    assert (row.status, row.lens_model, row.exposure_time_s) == ("header", None, None)
+    assert (row.status, row.camera_model, row.lens_model) == ("header", "x" * 200, None)
 
 
 @pytest.mark.usefixtures("strace")
@@ -268,6 +271,56 @@ def scan_if_any(folder: Path) -> list:
         return scan(folder).raws
     except UsageError:
         return []
+
+
+def head_alone(path: Path) -> None:
+    write_dng(path, np.zeros((512, 512), np.uint16), DngTags())
+    path.write_bytes(path.read_bytes()[:-524288])
+
+
+def cut_header(path: Path) -> None:
+    write_frame(path, "1/10")
+    path.write_bytes(path.read_bytes()[:100])
+
+
+NO_PIXELS = {
+    "the file is empty": lambda path: path.write_bytes(b""),
+    "it is a JPEG by its content": lambda path: path.write_bytes(b"\xff\xd8\xff\xe0\0\x04JF\xff\xc0" + bytes(100)),
+    "the file ends within its header": cut_header,
+    "within its header; copy": lambda path: path.write_bytes(tiff({254: (LONG, 1), 330: (LONG, 1 << 20)})),
+    "its header states 512x512 pixels, but the file has": head_alone,
+    "LibRaw cannot read JPEG XL": lambda path: write_stored(
+        path, SIZE, Stored([bytes(5000)], compression=52546), DngTags()
+    ),
+}
+
+
+@pytest.mark.parametrize("reason", NO_PIXELS)
+def test_what_cannot_have_pixels_is_unreadable_to_a_scan_as_to_a_full_ingest(tmp_path: Path, reason: str) -> None:
+    (tmp_path / "cam").mkdir()
+    NO_PIXELS[reason](tmp_path / "cam/a.dng")
+    header = only(tmp_path / "cam")
+    (full,) = ingest(tmp_path / "cam", tmp_path / "m/cam", jobs=1).captures
+    assert (header.status, full.status) == ("unreadable", "unreadable")
+    assert reason in (header.status_reason or "")
+    assert full.status_reason in (f"cannot be decoded: {header.status_reason}", LIBRAW_S_OWN)
+
+
+LIBRAW_S_OWN = (
+    "cannot be decoded: the file ends early: LibRaw says 'Input/output error'; copy it again from the card, or convert "
+    "it to DNG"
+)
+
+
+def test_a_scan_says_that_a_file_is_cut_off_within_its_pixels(raws: Path, tmp_path: Path) -> None:
+    cut = raws / "00000_00_10s.dng"
+    cut.write_bytes(cut.read_bytes()[: -SIZE[0] * SIZE[1]])
+    where = ("--manifests", tmp_path / "m", "--device", "cam")
+    done = run("ingest", raws, *where, "--headers-only")
+    assert f"cut off: {cut.name}: 50 % of the bytes of its pixels are missing; copy it again" in done.stdout
+    done = run("validate", *where, "--format", "json", "--select", "CAP102")
+    ((finding,),) = (found["findings"] for found in json.loads(done.stdout)["manifests"])
+    assert (finding["subject_id"], finding["measured"], finding["limit_high"]) == (cut.name, 0.5, 0.005)
 
 
 @pytest.mark.parametrize(("more", "why"), [(["--shard", "1/2"], "leave --shard out"), ([], "")])

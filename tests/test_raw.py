@@ -302,7 +302,7 @@ def test_a_mosaic_of_another_size_is_refused(portrait):
 
 
 def test_rendering_an_undecodable_file_gives_the_reader_s_reason(tmp_path):
-    (tmp_path / "a.dng").write_bytes(b"not a raw")
+    (tmp_path / "a.dng").write_bytes(b"\0 not a raw")
     with pytest.raises(UnreadableRawError, match=r"a\.dng.*LibRaw says"):
         raw.render(tmp_path / "a.dng", adjust_maximum_thr=0.0)
 
@@ -325,10 +325,13 @@ def test_a_truncated_file_keeps_the_first_error_not_the_later_out_of_order(portr
 def test_rows_that_a_compressed_dng_does_not_hold_are_known(tmp_path, compression, sizes, whole):
     strips = [tiff.numbers(278, LONG, 32), tiff.numbers(STRIP_BYTES, LONG, *sizes)]
     path = bare_dng(tmp_path / "a.dng", noise(), "RGGB", tiff.numbers(COMPRESSION, SHORT, compression), *strips)
-    assert sensor_tags(path.read_bytes()).whole_rows == whole
+    tags = sensor_tags(path.read_bytes())
+    assert tags.whole_rows == whole
+    there = sum(min(size, 96 * 128 * 2) for size in sizes)
+    assert tags.missing_fraction == pytest.approx(1 - there / sum(sizes))
 
 
-@pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"text", "LibRaw says")])
+@pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"text", "is text"), (b"\0text", "LibRaw says")])
 def test_a_foreign_file_is_refused_with_a_reason(tmp_path, content, word):
     (tmp_path / "a.NEF").write_bytes(content)
     with pytest.raises(UnreadableRawError, match=word):
@@ -430,16 +433,25 @@ def test_the_sony_frame_has_a_lossy_curve_data_above_white_and_a_lit_margin(shar
 def test_a_truncated_sony_frame_decodes_without_error_and_its_rows_tell(shared, tmp_path, kept):
     content = (shared / "raws/sony-a7r3/_DSC2164.ARW").read_bytes()
     (tmp_path / "t.ARW").write_bytes(content[: int(len(content) * kept)])
-    found = measured(raw.read(tmp_path / "t.ARW"))
+    frame = raw.read(tmp_path / "t.ARW")
+    assert frame.missing_fraction == pytest.approx(1 - kept, abs=0.03)
+    found = measured(frame)
     assert found.repeated_row_fraction == pytest.approx(1 - kept, abs=0.03)
     assert found.repeated_row_fraction > 0.02
+
+
+def padded(path):
+    """The bytes of a head without its pixels, and so many more that it could have some."""
+    return path.read_bytes() + bytes(1 << 18)
 
 
 @pytest.mark.shared
 def test_a_truncated_dng_decodes_to_zeros_not_to_an_older_picture_and_the_tail_tells(shared):
     """LibRaw decodes the tiles that are there and leaves the rest of its memory as it was."""
-    found = measured(raw.read(shared / "raws/headers/DNG.dng"))
+    frame = raw.decode(padded(shared / "raws/headers/DNG.dng"), "DNG.dng")
+    found = measured(frame)
     assert (found.zero_tail_fraction, found.constant_row_fraction) == (1, 1)
+    assert frame.missing_fraction == pytest.approx(1 - 1 / 140), "one tile of 14 x 10 is listed"
 
 
 @pytest.mark.shared
@@ -477,7 +489,8 @@ def test_the_cmyg_frame_is_named_and_libraw_alone_knows_its_settings(shared):
 @pytest.mark.shared
 def test_the_panasonic_header_gets_its_iso_from_libraw(shared):
     path = shared / "raws/headers/Panasonic.rw2"
-    filled = metadata.with_second_opinion(metadata.read_header(path), raw.read(path).readings)
+    readings = raw.decode(padded(path), path.name).readings
+    filled = metadata.with_second_opinion(metadata.read_header(path), readings)
     assert (filled.iso, filled.iso_source, filled.exposure_source) == (80, "libraw", "exif")
 
 
@@ -547,6 +560,8 @@ def test_each_variant_is_what_its_name_says(shared, name):
         "broken/rggb_trunc_header.dng",
         "variants/22_monochrome_blackiszero.dng",
         "headers/CanonRaw.cr3",
+        "headers/DNG.dng",
+        "headers/Panasonic.rw2",
         "headers/CanonRaw.crw",
         "headers/SigmaDP2.x3f",
     ],

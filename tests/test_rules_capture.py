@@ -16,6 +16,7 @@ def by_site(*values):
     ("code", "changes"),
     [
         ("CAP101", {"status": "unreadable", "status_reason": "unexpected end of file"}),
+        ("CAP102", {"missing_fraction": 0.0051}),
         ("CAP102", {"zero_tail_fraction": 0.02}),
         ("CAP102", {"zero_tail_fraction": 0.02, "clipped_fraction": None}),
         ("CAP102", {"repeated_row_fraction": 0.0051}),
@@ -55,6 +56,7 @@ def test_a_fault_is_found_and_says_what_to_do(code, changes):
         ("CAP102", {"repeated_row_fraction": 0.005, "constant_row_fraction": 0.005, "zero_tail_fraction": 0.005}),
         # Rows of a clipped sky are constant and repeat.
         ("CAP102", {"repeated_row_fraction": 0.6, "constant_row_fraction": 0.6, "clipped_fraction": 0.6}),
+        ("CAP102", {"missing_fraction": 0.005}),
         ("CAP102", {"clipped_fraction": None}),
         ("CAP104", {"cfa_kind": "xtrans", "cfa": "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"}),
         ("CAP105", {"time": "4.967", "libraw_exposure_time_s": 5.040}),

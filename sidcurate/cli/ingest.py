@@ -250,6 +250,9 @@ def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
     if by_hand:
         yield f"  {by_hand} with an exposure time from --times, now or earlier: --no-times forgets them"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
+    cut_off = [(capture.path, capture.missing_fraction) for capture in captures if capture.missing_fraction]
+    missing = "of the bytes of its pixels are missing; copy it again from the card"
+    yield from _some(f"cut off: {path}: {100 * share:.3g} % {missing}" for path, share in cut_off)
 
 
 def _rest_in_words(result: "Ingested") -> Iterator[str]:

@@ -50,12 +50,15 @@ def incomplete(captures: Captures, limits: Limits) -> Answers:
     """The frame was decoded, but part of it is no picture: zero sites, repeated or constant rows, random codes.
 
     Why: decoders fill what is missing without an error, so a truncated file looks like a frame.
-    How: codes that no converter of 14 bits gives are random bytes; zeros far below black, with nothing between, are
-    missing data. Three shares of rows are compared with one limit.
+    How: a DNG and Sony's lossy ARW say how many bytes their pixels have; those that the file does not hold are missing.
+    Codes that no converter of 14 bits gives are random bytes; zeros far below black, with nothing between, are
+    missing data. The missing bytes and three shares of rows are compared with one limit.
     Rows that clip from side to side repeat and are constant too: so many rows as the clipped share of the frame could
     fill are not counted.
     Cure: copy the file again from the card and compare sizes; if the card's file is as bad, the frame is lost.
     """
+    missing = captures.missing_fraction
+    yield Fault(missing > limits.damaged_row_share, _missing_bytes, [missing])
     random = (captures.impossible_fraction > limits.impossible_share) & ~captures.white_level.unknown
     yield Fault(random, _random_codes)
     zero, repeated = captures.zero_tail_fraction, captures.repeated_row_fraction
@@ -69,6 +72,16 @@ def incomplete(captures: Captures, limits: Limits) -> Answers:
         damaged = unexplained > limits.damaged_row_share
         yield Skip("without a white level, rows that clip look like damaged ones", damaged & clipped.unknown)
         yield Fault(damaged, partial(_damaged_rows, words=words), [unexplained])
+
+
+def _missing_bytes(capture: Capture, limits: Limits, share: float) -> Draft:
+    return Draft(
+        f"the file ends early: {percent(share)} of the bytes of its pixels are missing, allowed "
+        f"{percent(limits.damaged_row_share)}; copy the file from the card again, or leave the frame out",
+        measured=share,
+        limit_high=limits.damaged_row_share,
+        unit="share of bytes",
+    )
 
 
 def _random_codes(capture: Capture, limits: Limits) -> Draft:
