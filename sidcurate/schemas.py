@@ -80,6 +80,13 @@ class Capture(Record):
         "read, 'listed' when a list names the raw and nobody has read it."
     )
     status_reason: str | None = described("The reader's own reason when the file is unreadable.", default=None)
+    missing_fraction: float | None = described(
+        "Share of the bytes of the pixels, by what the header states, that the file does not hold; null where it does "
+        "not tell.",
+        default=None,
+        ge=0,
+        le=1,
+    )
 
     camera_make: str | None = described("Maker of the body.", default=None)
     camera_model: str | None = described("Model of the body.", default=None)
@@ -160,13 +167,6 @@ class Capture(Record):
     )
     stray_zero_fraction: float | None = described(
         "Share of sites that are 0 while hardly any other lies below half of black; null unless black is 16 or more.",
-        default=None,
-        ge=0,
-        le=1,
-    )
-    missing_fraction: float | None = described(
-        "Share of the bytes of the pixels, by what the header states, that the file does not hold; null where it does "
-        "not tell.",
         default=None,
         ge=0,
         le=1,
