@@ -58,10 +58,11 @@ def _endings(log: Path) -> collections.Counter[str]:
 
 
 def _keep(folder: Path, files: list[tuple[int, str, bytes]], outcomes: list[Outcome]) -> None:
-    for (number, name, content), outcome in zip(files, outcomes, strict=True):
+    contents = {number: content for number, _, content in files}
+    for outcome in outcomes:
         if outcome.ending not in ("read", "refused"):
-            print(f"  {number} of {name}: {outcome.ending}: {outcome.why}", flush=True)
-            (folder / f"{number}-{Path(name).name}").write_bytes(content)
+            print(f"  {outcome.number} of {outcome.name}: {outcome.ending}: {outcome.why}", flush=True)
+            (folder / f"{outcome.number}-{Path(outcome.name).name}").write_bytes(contents[outcome.number])
 
 
 if __name__ == "__main__":

@@ -46,17 +46,22 @@ def damaged(numbers: Sequence[int], seeds: Mapping[str, bytes], seed: int) -> It
 def read_damaged(
     files: Sequence[tuple[int, str, bytes]], folder: Path, workers: Crew, manifest: Path
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each file: written into a folder, read in the workers, removed."""
+    """Yield the outcome of each file, as they come: written into a folder, read in the workers, removed."""
     folder.mkdir(parents=True, exist_ok=True)
-    tasks = [_write(folder / f"{number:06d}{Path(name).suffix or '.dng'}", content) for number, name, content in files]
-    rows = read_captures(Folder(folder), tasks, "fuzz", workers, manifest)
+    written = [
+        _write(folder / f"{number:06d}{Path(name).suffix or '.dng'}", content) for number, name, content in files
+    ]
+    waiting = {task.path: (number, name, task) for (number, name, _), task in zip(files, written, strict=True)}
     last = time.monotonic()
-    for (number, name, _), task, (file, row) in zip(files, tasks, rows, strict=True):
+    for file, row in read_captures(Folder(folder), written, "fuzz", workers, manifest):
         now = time.monotonic()
+        number, name, task = waiting.pop(file.path)
         wrong = _what_is_wrong(task, file, row, now - last)
         yield Outcome(number, name, "BROKEN" if wrong else _ending(row), wrong or row.status_reason)
         last = now
         (folder / file.path).unlink()
+    for number, name, _ in waiting.values():
+        yield Outcome(number, name, "BROKEN", "no row came")
 
 
 def _write(path: Path, content: bytes) -> RawFile:
