@@ -12,6 +12,7 @@ from typing import Literal
 
 from sidcurate import commits, entries, files, journal, manifests, measuring, source
 from sidcurate.align import trace
+from sidcurate.counted import counted
 from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, SidcurateError
 from sidcurate.manifests import Manifest
@@ -93,8 +94,8 @@ def examine_store(found: Examination, store: Path, progress: Callable[[str, int,
         progress("looking at the store", done, len(pixels))
     if halves:
         found.left_out.append(
-            f"{len(halves)} files in {store} without their record or their pixels: a build was cut off, or an older "
-            "version wrote them; what is needed is decoded anew by the next training, the rest can be deleted"
+            f"{counted(len(halves), 'file')} in {store} without record or without pixels: a build was cut off, or an "
+            "older version wrote them; what is needed is decoded anew by the next training, the rest can be deleted"
         )
 
 

@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sidcurate.counted import counted
+
 BINS_PER_DECADE = 8
 
 
@@ -72,7 +74,7 @@ def chart(bins: Sequence[Bin], low: float, high: float, width: int = 640, height
             x=x(row.low),
             width=x(row.high) - x(row.low),
             height=round(height * row.pairs / most, 2),
-            title=f"{row.pairs} pairs from {row.low:.4g}× to {row.high:.4g}×",
+            title=f"{counted(row.pairs, 'pair')} from {row.low:.4g}× to {row.high:.4g}×",
             inside=row.high > low and row.low < high,
         )
         for row in bins

@@ -12,6 +12,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from sidcurate import rules, verdicts
+from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
@@ -106,8 +107,8 @@ class Account:
     def verdict(self) -> str:
         """One sentence about the pairs."""
         if self.left_out is None:
-            return f"{self.pairs} pairs, not yet validated"
-        return f"{self.pairs - self.left_out} of {self.pairs} pairs pass, {self.left_out} left out"
+            return f"{counted(self.pairs, 'pair')}, not yet validated"
+        return verdicts.tally(self.pairs, self.left_out)
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -283,10 +284,10 @@ def _text_head(report: Account) -> Iterator[str]:
         clipped = "" if camera.clipped_fraction is None else f", at most {100 * camera.clipped_fraction:.2f} % clipped"
         yield f"  {camera.captures:4d}  {camera.name}{serial}: {camera.size}, {camera.cfa}, ISO {isos}"
         yield f"        black {camera.black}, white {camera.white}, bits {camera.bits}{clipped}"
-    yield f"\nSplit: {report.scenes} scenes"
+    yield f"\nSplit: {counted(report.scenes, 'scene')}"
     for part in report.split:
         passed = "" if part.passed is None else f", {part.passed} pass"
-        yield f"  {part.name}: {part.pairs} pairs of {part.scenes} scenes{passed}"
+        yield f"  {part.name}: {counted(part.pairs, 'pair')} of {counted(part.scenes, 'scene')}{passed}"
 
 
 def _text_ratios(report: Account) -> Iterator[str]:

@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
+from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.rawfile import leads_out
 
@@ -81,8 +82,8 @@ class Scan:
         if not self.raws:
             seen = self.side_cars + self.others.total()
             raise UsageError(
-                f"{self.root} holds no raw files ({seen} other files, {self.side_cars} of them JPEG or side-cars); "
-                f"known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
+                f"{self.root} holds no raw files ({counted(seen, 'other file')}, {self.side_cars} of them JPEG or "
+                f"side-cars); known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
             )
         return self
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sidcurate.counted import counted
 from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair, Split
@@ -71,7 +72,7 @@ def assign(
     kept = {name: kept[name] for name in names if name in kept} if kept else {}
     wanted = counts.train + counts.val + counts.test
     if wanted > len(names):
-        asked = f"{counts.train} train, {counts.val} val and {counts.test} test scenes are asked for"
+        asked = f"{counts.train} train, {counts.val} val and {counted(counts.test, 'test scene')} are asked for"
         raise UsageError(f"{asked}, {len(names)} can be had (scenes that `validate` keeps out do not count)")
     queue = [name for name in _shuffled(names, seed, labels) if name not in kept]
     result = dict(kept)
@@ -104,6 +105,8 @@ def _shuffled(names: Sequence[str], seed: int, labels: Mapping[str, str] | None)
         return order
     unlabeled = [name for name in order if name not in labels]
     if unlabeled:
-        raise UsageError(f"no label for scene {unlabeled[0]} ({len(unlabeled)} such scenes); give every scene one")
+        raise UsageError(
+            f"no label for scene {unlabeled[0]} ({counted(len(unlabeled), 'such scene')}); give every scene one"
+        )
     groups = [[name for name in order if labels[name] == label] for label in sorted(set(labels.values()))]
     return [name for turn in itertools.zip_longest(*groups) for name in turn if name is not None]

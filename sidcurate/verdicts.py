@@ -5,6 +5,7 @@ from collections.abc import Container, Iterable
 from functools import reduce
 from operator import or_
 
+from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
@@ -34,8 +35,8 @@ def check_usable(manifest: Manifest) -> None:
     pixels_unread = int(manifest.rows(Capture).named("status", ["header"]).sum())
     if pixels_unread:
         raise UsageError(
-            f"of {pixels_unread} raws of {manifest.device} only the header was read; run `sidcurate ingest` on their "
-            "folder, without --headers-only, and validate again"
+            f"of {counted(pixels_unread, 'raw')} of {manifest.device} only the header was read; run `sidcurate ingest` "
+            "on their folder, without --headers-only, and validate again"
         )
     findings = manifest.rows(Finding)
     of_all = findings.named("severity", ["error"]) & findings.named("subject_kind", ["manifest"])
@@ -72,6 +73,15 @@ def left_out(pairs: Rows[Pair], findings: Iterable[Finding]) -> dict[str, tuple[
         known = (of_kind.get(name, set()) for name, of_kind in zip(names, subjects.values(), strict=True))
         found[names[0]] = tuple(sorted(set().union(*known)))
     return found
+
+
+def tally(pairs: int, excluded: int) -> str:
+    """Return in words how many of the pairs of a manifest pass.
+
+    >>> tally(20, 1), tally(1, 0)
+    ('19 of 20 pairs pass, 1 left out', '1 of 1 pair passes, 0 left out')
+    """
+    return f"{pairs - excluded} of {counted(pairs, 'pair passes', 'pairs pass')}, {excluded} left out"
 
 
 def passed_by_part(pairs: Rows[Pair], excluded: Container[str]) -> Counter[Split | None]:

@@ -98,7 +98,7 @@ def test_a_bucket_gives_the_bytes_of_a_folder_and_is_read_once(
 def test_the_verb_takes_the_address_and_names_the_device_by_its_end(store: Store, tmp_path: Path) -> None:
     result = run("ingest", "s3://night/cam", "--manifests", tmp_path, "--jobs", 2)
     assert result.exit_code == 3, "one raw is torn"
-    assert "10 raws, 10 of them read now; 1 side-cars and 1 other files skipped" in result.stdout
+    assert "10 raws, 10 of them read now; 1 side-car and 1 other file skipped" in result.stdout
     assert len(manifests.load(tmp_path / "cam").pairs) == 4
 
 

@@ -86,7 +86,7 @@ def test_what_is_no_plain_file_is_counted_and_stops_nothing(raws: Path, tmp_path
     assert [file.path for file in found.raws] == ["a.dng", "inside.dng"]
     assert found.others == {NOT_PLAIN: 4, LINKED_FOLDER: 1, LEADS_OUT: 1}
     result = run("ingest", raws, "--manifests", tmp_path / "m")
-    assert "1 files are a link that leads out of the folder, and have no row: copy them in" in result.stdout
+    assert "no row for 1 link that leads out of the folder: copy the files in" in result.stdout
 
 
 def test_folders_nested_deeper_than_python_calls_are_scanned(raws: Path) -> None:

@@ -90,7 +90,7 @@ def test_measured_levels_are_a_pair_s_own_in_training_and_the_body_s_in_validati
     small_session.write_session(tmp_path, zeros=zeros)
     said: list[str] = []
     train(tmp_path, tmp_path / "run", TINY.model_copy(update={"levels": "measured"}), say=said.append)
-    assert "levels: measured for 2 pairs, device for 1 pairs" in said
+    assert "levels: measured for 2 pairs, device for 1 pair" in said
     used = {row["pair_id"]: row for row in json.loads((tmp_path / "run" / "pairs.json").read_text())}
     assert used["00001_00"]["levels"] == "measured"
     assert used["00001_00"]["black_by_plane"] == [67 + 4, 66 + 2, 64 + 2, 65 + 2]  # R, G, B, G of a BGGR mosaic
@@ -349,7 +349,7 @@ def test_the_verb_prints_the_folder_of_the_run(session: Path, tmp_path: Path, re
 def test_the_verb_says_which_pairs_it_left_out(tmp_path: Path, recipe_file: Path) -> None:
     small_session.write_session(tmp_path, ["train", "train", "test"], findings=[finding("00001_00", "error")])
     result = command(tmp_path, tmp_path, "--recipe", recipe_file)
-    assert "1 pairs left out: PAIR201 1x" in result.stderr
+    assert "1 pair left out: PAIR201 1x" in result.stderr
     assert "no validation scene" in result.stderr
 
 

@@ -203,7 +203,7 @@ def test_half_an_entry_is_no_damage_and_other_files_are_none_of_ours(folder) -> 
     entries.record_path(entry(folder)).unlink()
     (folder / "stores" / "notes.npy").write_bytes(b"")
     assert faults(folder, "--deep") == []
-    assert "not looked at: 1 files in " in fsck(folder).stderr
+    assert "not looked at: 1 file in " in fsck(folder).stderr
 
 
 def test_weights_are_held_to_their_side_car(folder) -> None:

@@ -174,7 +174,7 @@ def test_the_summary_names_cameras_pairs_and_what_is_next(session: Path, tmp_pat
     (session / "IMG_0000.JPG").touch()
     result = run("ingest", session, "--manifests", tmp_path / "m")
     assert result.exit_code == 0
-    assert "6 raws, 6 of them read now; 1 side-cars and 0 other files skipped" in result.stdout
+    assert "6 raws, 6 of them read now; 1 side-car and 0 other files skipped" in result.stdout
     assert "Synthetic, 64x48, RGGB, 14 bit, black 512, white 16383" in result.stdout
     assert "3 pairs in 3 scenes (1 train, 1 val, 1 test)" in result.stdout
     told = shlex.split(result.stderr.split("next: sidcurate ")[1])
@@ -326,8 +326,7 @@ def test_raws_that_are_gone_are_counted(session: Path, tmp_path: Path) -> None:
     run("ingest", session, "--manifests", tmp_path / "m")
     (session / "IMG_0005.dng").unlink()
     assert (
-        "1 raws of the last ingest are not there any more"
-        in run("ingest", session, "--manifests", tmp_path / "m").stdout
+        "1 raw of the last ingest is not there any more" in run("ingest", session, "--manifests", tmp_path / "m").stdout
     )
 
 
@@ -335,7 +334,7 @@ def test_a_name_of_undecodable_bytes_is_said_and_stops_nothing(session: Path, tm
     (session / "IMG_0005.dng").rename(session / os.fsdecode(b"\xff\xfe.dng"))
     result = run("ingest", session, "--manifests", tmp_path / "m")
     assert result.exit_code == 0
-    assert "1 files have a name that is no UTF-8, and no row: rename them" in result.stdout
+    assert "no row for 1 file with a name that is no UTF-8: rename" in result.stdout
 
 
 def test_nothing_is_written_among_the_raws(session: Path) -> None:

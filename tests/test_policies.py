@@ -95,7 +95,7 @@ def test_a_white_balance_that_varies_is_warned_of_unless_it_is_fixed() -> None:
 def test_how_many_pairs_tell_their_zero_is_said() -> None:
     entries = [entry(0, levels="measured"), entry(1, levels="measured"), entry(2)]
     (said,) = policies.remarks(entries, Recipe(levels="measured"))
-    assert said == "levels: measured for 2 pairs, declared for 1 pairs"
+    assert said == "levels: measured for 2 pairs, declared for 1 pair"
     assert list(policies.remarks(entries, Recipe())) == []
 
 

@@ -282,4 +282,4 @@ def test_imported_weights_are_fine_tuned_and_evaluated(saved: Path, tmp_path: Pa
     assert judged.exit_code == 0, judged.stderr
     assert "Nobody knows on which scenes the network was trained" in judged.stdout
     tuned = command("evaluate", *where, "--checkpoint", run).stdout
-    assert f"fine-tuned from {tmp_path / 'sid'}, 1 steps. Nobody knows" in tuned, "its ancestor may have seen anything"
+    assert f"fine-tuned from {tmp_path / 'sid'}, 1 step. Nobody knows" in tuned, "its ancestor may have seen anything"

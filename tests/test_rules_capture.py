@@ -152,13 +152,13 @@ def test_the_minority_is_foreign_and_unknown_is_not_another():
     unknown = capture("unknown.dng", camera_serial=None, camera_make=None)
     (finding,) = judge(Tables(DEVICE, [*own, foreign, unknown]), "CAP106").findings
     assert finding.subject_id == "phone.dng"
-    assert "make OnePlus (1 captures), most of this device have Canon (3)" in finding.message
+    assert "make OnePlus (1 capture), most of this device have Canon (3)" in finding.message
 
 
 def test_another_sensor_size_of_the_same_body_is_foreign_too():
     rows = [capture(f"{number}.dng") for number in range(3)]
     (finding,) = judge(Tables(DEVICE, [*rows, capture("crop.dng", width=400)]), "CAP106").findings
-    assert "sensor size 400x480 (1 captures), most of this device have 640x480 (3)" in finding.message
+    assert "sensor size 400x480 (1 capture), most of this device have 640x480 (3)" in finding.message
 
 
 def test_a_tie_of_bodies_names_both():

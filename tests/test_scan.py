@@ -64,5 +64,5 @@ def test_a_missing_and_an_empty_folder_say_what_to_do(tmp_path) -> None:
     with pytest.raises(UsageError, match="is not a folder; give the folder"):
         scan(tmp_path / "gone")
     write(tmp_path, {"a.jpg": b""})
-    with pytest.raises(UsageError, match=r"holds no raw files \(1 other files, 1 of them JPEG"):
+    with pytest.raises(UsageError, match=r"holds no raw files \(1 other file, 1 of them JPEG"):
         scan(tmp_path)

@@ -9,6 +9,7 @@ import click
 
 from sidcurate.cli.console import progress
 from sidcurate.cli.options import jobs_option, megapixel_option, table_format_option
+from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from sidcurate.benchmark import Outcome
@@ -82,7 +83,7 @@ def command(
         outcomes = run(wanted, jobs=jobs, progress=partial(report, "judging pairs"))
     asked = f"--seed {seed} --size {size[0]}x{size[1]} --scenes {scenes} --clean {clean}"
     asked += f" --faults {faults}" if faults else ""
-    _PRINTERS[output_format](scores(outcomes), f"{len(wanted)} pairs: `sidcurate benchmark-rules {asked}`")
+    _PRINTERS[output_format](scores(outcomes), f"{counted(len(wanted), 'pair')}: `sidcurate benchmark-rules {asked}`")
 
 
 def _grade_cells(score: "GradeScore") -> tuple[str, ...]:
@@ -167,7 +168,7 @@ def _print_table(found: "Scores", caption: str) -> None:
         for row in rows:
             table.add_row(*row)
         console.print(table)
-    console.print(f"{len(found.broken)} pairs broke a promise")
+    console.print(f"{counted(len(found.broken), 'pair')} broke a promise")
     for outcome, why in found.broken:
         console.print(_broken_line(outcome, why), soft_wrap=True)
 

@@ -18,6 +18,7 @@ from sidcurate.cli.options import (
     require_train_extra,
     store_option,
 )
+from sidcurate.counted import counted
 
 _WIDEST = 10_000  # No table is as wide.
 
@@ -104,8 +105,8 @@ def command(
     _PRINTERS[output_format](written.evaluation)
     if written.replaced is not None and written.replaced != written.scenes:
         say(
-            f"{written.record} was of {len(written.replaced)} scenes, not the same ones, and has been replaced by one "
-            f"of {len(written.scenes)}: the two means do not compare; another time --out keeps both"
+            f"{written.record} was of {counted(len(written.replaced), 'scene')}, not the same ones, and has been "
+            f"replaced by one of {len(written.scenes)}: the two means do not compare; another time --out keeps both"
         )
     say(f"record: {written.record}\npanel:  {written.panel}")
 
@@ -158,9 +159,11 @@ def _sentences(evaluation: "Evaluation") -> Iterator[str]:
         if comparison.metric == "psnr_db":
             yield f"{comparison.picture} against {comparison.against}: {_verdict(comparison)}"
     if evaluation.left_out:
-        yield f"{len(evaluation.left_out)} pairs of these scenes were left out by `sidcurate validate`."
+        pairs = counted(len(evaluation.left_out), "pair of these scenes was", "pairs of these scenes were")
+        yield f"{pairs} left out by `sidcurate validate`."
     if evaluation.outside_protocol:
-        yield f"{len(evaluation.outside_protocol)} pairs of these scenes are not judged under {evaluation.protocol}."
+        pairs = counted(len(evaluation.outside_protocol), "pair of these scenes is", "pairs of these scenes are")
+        yield f"{pairs} not judged under {evaluation.protocol}."
 
 
 def _origin(used: "NetworkUsed", device: str) -> str:
@@ -170,7 +173,7 @@ def _origin(used: "NetworkUsed", device: str) -> str:
     if used.origin == "zero-shot":
         return f"ZERO-SHOT, trained for {used.device}, not for {device}.{unknown}"
     start = f" from {used.initial_weights}" if used.origin == "fine-tuned" else ""
-    return f"{used.origin}{start}, {used.step} steps.{unknown}"
+    return f"{used.origin}{start}, {counted(used.step or 0, 'step')}.{unknown}"
 
 
 def _levels(used: "NetworkUsed") -> str:
@@ -233,7 +236,7 @@ def _interval(estimate: "Estimate", digits: int) -> str:
 
 def _verdict(comparison: "Comparison") -> str:
     difference = comparison.difference
-    return comparison.verdict or f"{_scenes(difference, '+')}; no verdict from n = {difference.n} scenes"
+    return comparison.verdict or f"{_scenes(difference, '+')}; no verdict from n = {counted(difference.n, 'scene')}"
 
 
 def _scenes(estimate: "Estimate", sign: str = "") -> str:

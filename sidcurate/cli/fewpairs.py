@@ -8,6 +8,7 @@ import click
 
 from sidcurate.cli import SIGNALED
 from sidcurate.cli.console import progress, say
+from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,7 +44,7 @@ def show_plan(trainings: "list[Training]", folder: Path) -> None:
     steps = trainings[0].recipe.steps(1)
     for training in trainings:
         pairs = ", ".join(pair.pair_id for pair in training.chosen.train)
-        say(f"would train {folder / training.name}, {steps} steps on {pairs}")
+        say(f"would train {folder / training.name}, {counted(steps, 'step')} on {pairs}")
 
 
 def show(

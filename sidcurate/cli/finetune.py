@@ -20,6 +20,7 @@ from sidcurate.cli.options import (
     runs_option,
     store_option,
 )
+from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
@@ -225,11 +226,11 @@ def _require_plain(name: str) -> None:
 
 
 def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None:
-    say(f"training on {len(chosen.train)} pairs, validation on {len(chosen.val)}")
+    say(f"training on {counted(len(chosen.train), 'pair')}, validation on {len(chosen.val)}")
     if chosen.left_out:
         codes = Counter(code for codes in chosen.left_out.values() for code in codes)
         reasons = ", ".join(f"{code} {count}x" for code, count in sorted(codes.items()))
-        say(f"{len(chosen.left_out)} pairs left out: {reasons} (`sidcurate validate` says more)")
+        say(f"{counted(len(chosen.left_out), 'pair')} left out: {reasons} (`sidcurate validate` says more)")
     if not chosen.val:
         say("no validation scene: the last weights are kept, whatever they are worth")
     if not resume:
@@ -247,7 +248,7 @@ def _say_what_would_be_written(
     root = source.raw_root(manifest.directory)
     missing = store.missing_bytes([*chosen.train, *chosen.val], captures, root, store_dir, settings)
     steps = recipe.steps(len({pair.scene_id for pair in chosen.train}))
-    say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {steps} steps in {run_dir}")
+    say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {counted(steps, 'step')} in {run_dir}")
 
 
 def _end(ctx: click.Context, result: "Result", leads: bool) -> None:
@@ -259,5 +260,5 @@ def _end(ctx: click.Context, result: "Result", leads: bool) -> None:
         ctx.exit(SIGNALED + result.signal)
     if leads:
         measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-        say(f"done: {result.steps} steps; {measured or 'nothing validated'}")
+        say(f"done: {counted(result.steps, 'step')}; {measured or 'nothing validated'}")
         click.echo(result.run_dir)

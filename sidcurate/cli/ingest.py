@@ -20,6 +20,7 @@ from sidcurate.cli.options import (
     pairs_option,
     scene_gap_option,
 )
+from sidcurate.counted import counted
 from sidcurate.errors import MissingResourceError, UsageError
 from sidcurate.scan import LEADS_OUT, NOT_TEXT
 
@@ -212,7 +213,7 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
     rows = sidlist.read(paths)
     directory = manifests_root / _slug(device or rows[0].folder)
     result = sidlist.ingest_lists(rows, directory, dry_run=dry_run)
-    click.echo(f"{len(result.captures)} raws listed, none of them read")
+    click.echo(f"{counted(len(result.captures), 'raw')} listed, none of them read")
     for line in _some(dict.fromkeys(row.reason for row in result.unpaired)):
         click.echo(line)
     click.echo(pairs_in_words(result.pairs))
@@ -236,14 +237,15 @@ def _slug(name: str) -> str:
 
 def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
     captures, scan = result.captures, result.scan
-    part = "" if len(captures) == len(scan.raws) else f" of {len(scan.raws)}"
-    skipped = f"{scan.side_cars} side-cars and {scan.others.total()} other files skipped"
-    yield f"{len(captures)}{part} raws, {result.read} of them read now; {skipped}"
+    part = "" if len(captures) == len(scan.raws) else f"{len(captures)} of "
+    skipped = f"{counted(scan.side_cars, 'side-car')} and {counted(scan.others.total(), 'other file')} skipped"
+    yield f"{part}{counted(len(scan.raws), 'raw')}, {result.read} of them read now; {skipped}"
     yield from _some(f"not listed: {path} ({why}): nothing in it has a row" for path, why in scan.unlisted.items())
     if NOT_TEXT in scan.others:
-        yield f"  {scan.others[NOT_TEXT]} files have {NOT_TEXT}, and no row: rename them and ingest again"
+        yield f"  no row for {counted(scan.others[NOT_TEXT], 'file')} with {NOT_TEXT}: rename and ingest again"
     if LEADS_OUT in scan.others:
-        yield f"  {scan.others[LEADS_OUT]} files are {LEADS_OUT}, and have no row: copy them in"
+        links = counted(scan.others[LEADS_OUT], "link that leads", "links that lead")
+        yield f"  no row for {links} out of the folder: copy the files in and ingest again"
     for camera, count in sorted(Counter(map(_camera, captures)).items()):
         yield f"  {count:4d}  {camera}"
     by_hand = sum(capture.exposure_source == "override" for capture in captures)
@@ -257,7 +259,8 @@ def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
 
 def _rest_in_words(result: "Ingested") -> Iterator[str]:
     if result.gone:
-        yield f"  {result.gone} raws of the last ingest are not there any more: is a card or a disk missing?"
+        gone = counted(result.gone, "raw of the last ingest is", "raws of the last ingest are")
+        yield f"  {gone} not there any more: is a card or a disk missing?"
     yield pairs_in_words(result.pairs)
     unreadable = {capture.path for capture in result.unreadable}
     yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
@@ -268,7 +271,8 @@ def pairs_in_words(pairs: "Sequence[Pair | Match]") -> str:
     """Return how many pairs there are, in how many scenes and in which parts of the split."""
     parts = Counter(pair.split or "none" for pair in pairs)
     split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
-    return f"{len(pairs)} pairs in {len({pair.scene_id for pair in pairs})} scenes ({split or 'no split'})"
+    scenes = counted(len({pair.scene_id for pair in pairs}), "scene")
+    return f"{counted(len(pairs), 'pair')} in {scenes} ({split or 'no split'})"
 
 
 def _some(lines: Iterable[str]) -> Iterator[str]:

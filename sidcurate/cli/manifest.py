@@ -6,6 +6,7 @@ import click
 
 from sidcurate.cli.console import progress, say
 from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option
+from sidcurate.counted import counted
 
 SOME_UNREADABLE = 3
 
@@ -35,7 +36,7 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     with progress() as report:
         merged = merging.merge(folders, manifests_root, jobs=jobs, progress=report, dry_run=dry_run)
     unreadable = int(merged.captures.named("status", ["unreadable"]).sum())
-    raws = f"{len(merged.captures)} raws of {len(merged.parts)} shards"
+    raws = f"{counted(len(merged.captures), 'raw')} of {counted(len(merged.parts), 'shard')}"
     click.echo(f"{raws}, {unreadable} of them unreadable" if unreadable else raws)
     click.echo(pairs_in_words(merged.pairs))
     click.echo(f"manifest: {merged.directory}")

@@ -11,6 +11,7 @@ import click
 
 from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import dry_run_option, size_option
+from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from sidcurate.synthetic.shots import Shot
@@ -105,7 +106,8 @@ def command(
     with progress() as report:
         truth = simulate(out, plan, partial(report, "shooting"))
     faulty = sum(bool(frame.faults) for frame in truth.frames)
-    click.echo(f"{len(truth.frames)} frames of {plan.scenes} scenes ({device}, {faulty} with a fault) in {out}")
+    frames = f"{counted(len(truth.frames), 'frame')} of {counted(plan.scenes, 'scene')}"
+    click.echo(f"{frames} ({device}, {faulty} with a fault) in {out}")
     say_next("ingest", out, "--device", device)
 
 

@@ -202,12 +202,11 @@ def _subjects(kind: str, alike: "Sequence[tuple[str, str, list[Finding]]]", cons
 
 def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") -> None:
     from sidcurate.schemas import Pair
+    from sidcurate.verdicts import tally
 
     pairs = verdict.manifest.rows(Pair)
     total, out = len(pairs), len(verdict.left_out)
-    console.print(
-        f"{verdict.manifest.device}: {total - out} of {total} pairs pass, {out} left out", style="bold", soft_wrap=True
-    )
+    console.print(f"{verdict.manifest.device}: {tally(total, out)}", style="bold", soft_wrap=True)
     if total:
         console.print(f"  exposure ratios: {_ratios(pairs)}", soft_wrap=True)
     if total - out:

@@ -4,6 +4,7 @@ from functools import partial, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
 
+from sidcurate.counted import counted
 from sidcurate.exposure import format_seconds
 from sidcurate.rules.contract import Answers, Draft, Fault, Skip, rule
 from sidcurate.rules.figures import apart, differ_by_more, percent, relative_difference, unknown
@@ -251,7 +252,9 @@ def _minority(tables: Tables, name: str, value: str) -> str:
     most = counts[usual[0]]
     if value in usual:
         return f"{name} {value}, and no value is that of most captures: {' and '.join(usual)} have {most} each"
-    return f"{name} {value} ({counts[value]} captures), most of this device have {' or '.join(usual)} ({most})"
+    return (
+        f"{name} {value} ({counted(counts[value], 'capture')}), most of this device have {' or '.join(usual)} ({most})"
+    )
 
 
 @rule("CAP111", "exposure-time-missing", "error", requires=("CAP101",))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from sidcurate.counted import counted
 from sidcurate.rules.contract import Draft, Drafts, Skip, rule
 from sidcurate.rules.figures import unknown
 from sidcurate.rules.limits import Limits
@@ -77,8 +78,8 @@ def few_pairs(view: ManifestView, limits: Limits) -> Drafts:
     left, total = len(view.usable), len(view.tables.pair_rows)
     if left < limits.few_pairs:
         yield Draft(
-            f"{left} of {total} pairs are left without an error, {limits.few_pairs} are the least; cure the errors, "
-            "then shoot more scenes",
+            f"{left} of {counted(total, 'pair is', 'pairs are')} left without an error, {limits.few_pairs} are the "
+            "least; cure the errors, then shoot more scenes",
             measured=left,
             limit_low=limits.few_pairs,
             unit="pairs",

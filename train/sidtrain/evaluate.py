@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from sidcurate import source, verdicts
+from sidcurate.counted import counted
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
@@ -162,7 +163,7 @@ def choose(manifest: Manifest, sidecars: Sequence[Sidecar], split: Split, protoc
     for wanted, found in ((split, judged), ("train", training)):
         if not found:
             raise UsageError(
-                f"{manifest.device} has no usable pair in its {wanted} scenes ({len(manifest.pairs)} pairs, "
+                f"{manifest.device} has no usable pair in its {wanted} scenes ({counted(len(manifest.pairs), 'pair')}, "
                 f"{len(left_out)} left out); see `sidcurate validate` for the reasons, `sidcurate split` for the scenes"
             )
     for sidecar in sidecars:

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.special import ndtr, stdtrit
 
+from sidcurate.counted import counted
 from sidcurate.schemas import described
 
 CONFIDENCE: Final = 0.95
@@ -107,4 +108,4 @@ def verdict(difference: Estimate, unit: str = "") -> str | None:
         word, shown = "worse by", f"{-size:.{digits}f}"
         low, high = -high, -low
     quantity = f"{shown} {unit}".rstrip()
-    return f"{word} {quantity} [{low:.{digits}f}, {high:.{digits}f}], n = {difference.n} scenes"
+    return f"{word} {quantity} [{low:.{digits}f}, {high:.{digits}f}], n = {counted(difference.n, 'scene')}"

@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from sidcurate import cfa, verdicts
+from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture
@@ -91,7 +92,9 @@ def remarks(entries: Sequence[Entry], recipe: Recipe) -> Iterator[str]:
     """Yield what a person should know of the decoded pairs before they are trained on, one line each."""
     if recipe.levels != "declared":
         counts = Counter(entry.levels for entry in entries)
-        yield "levels: " + ", ".join(f"{source} for {counts[source]} pairs" for source in sorted(counts, reverse=True))
+        yield "levels: " + ", ".join(
+            f"{source} for {counted(counts[source], 'pair')}" for source in sorted(counts, reverse=True)
+        )
     targets = {entry.pair.long_path: entry.rendering for entry in entries}
     adjusted = sum(rendering.maximum_adjusted for rendering in targets.values() if rendering)
     if adjusted:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from sidcurate import verdicts
+from sidcurate.counted import counted
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
@@ -95,8 +96,8 @@ def choose(manifest: Manifest) -> Chosen:
         by_split.setdefault(pair.split, []).append(pair)
     if "train" not in by_split:
         raise UsageError(
-            f"{manifest.device} has no usable training pair: {len(manifest.pairs)} pairs, {len(left_out)} left out; "
-            "see `sidcurate validate` for the reasons and `sidcurate split` for the scenes"
+            f"{manifest.device} has no usable training pair: {counted(len(manifest.pairs), 'pair')}, {len(left_out)} "
+            "left out; see `sidcurate validate` for the reasons and `sidcurate split` for the scenes"
         )
     return Chosen(by_split["train"], by_split.get("val", []), left_out)
 

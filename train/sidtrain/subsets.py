@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair
 from sidtrain.scores import nominal_ratio
@@ -31,8 +32,9 @@ def nested(pairs: Sequence[Pair], counts: Sequence[int], repeat: int, seed: int)
     for count in counts:
         if not 1 <= count <= len(pairs):
             raise UsageError(
-                f"a subset of {count} pairs cannot be drawn from {len(pairs)} usable training pairs; ask for 1 to "
-                f"{len(pairs)}, or give more scenes to the training with `sidcurate split`"
+                f"a subset of {counted(count, 'pair')} cannot be drawn from "
+                f"{counted(len(pairs), 'usable training pair')}; ask for 1 to {len(pairs)}, or give "
+                "more scenes to the training with `sidcurate split`"
             )
     random = np.random.default_rng((seed, _SUBSETS, repeat))
     by_name = sorted(pairs, key=lambda pair: pair.pair_id)
