@@ -164,6 +164,14 @@ def test_a_missing_trace_is_said_and_the_facts_still_stand(root, tmp_path):
         assert image.size == drawing.SIZE
 
 
+def test_the_one_manifest_that_is_there_needs_no_name(root, tmp_path):
+    assert run("validate", "--manifests", root, "--explain", CLEAN).stdout.startswith(f"{DEVICE} {CLEAN} passes")
+    for name in ("one", "other"):
+        shutil.copytree(root / DEVICE, tmp_path / name)
+    done = run("validate", "--manifests", tmp_path, "--explain", CLEAN)
+    assert (done.exit_code, "needs the --device of the pair, one of one, other" in done.stderr) == (2, True)
+
+
 def test_an_unknown_pair_names_those_that_are_close(root):
     with pytest.raises(UsageError, match=r"'0002_00'.*00002_00"):
         explain(root / DEVICE, "0002_00", STANDARD)
@@ -172,8 +180,7 @@ def test_an_unknown_pair_names_those_that_are_close(root):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--explain", CLEAN], "one --device"),
-        (["--explain", CLEAN, "--device", DEVICE, "--device", "phone"], "one --device"),
+        (["--explain", CLEAN, "--device", DEVICE, "--device", "phone"], "no manifest of device 'phone'"),
         (["--png", "pair.png"], "--explain PAIR"),
         (["--explain", CLEAN, "--device", DEVICE, "--format", "json"], "--format json"),
         (["--explain", CLEAN, "--device", DEVICE, "--deep"], "--deep"),

@@ -322,6 +322,16 @@ def test_raws_that_are_away_do_not_give_their_manifest_to_others(session: Path, 
     assert sums(tmp_path / "m/cam") == before
 
 
+def test_every_verb_takes_the_name_that_ingest_took(session: Path, tmp_path: Path) -> None:
+    where = ("--manifests", tmp_path / "m", "--device", "My Phone 90")
+    run("ingest", session, *where)
+    assert (tmp_path / "m/my-phone-90").is_dir()
+    for verb in ("pair", "split", "validate", "report", "fsck"):
+        assert run(verb, *where).exit_code in (0, 1), verb
+    (tmp_path / "m/my-phone-90").rename(tmp_path / "m/phone.old")
+    assert run("report", "--manifests", tmp_path / "m", "--device", "phone.old").exit_code == 0, "a slug is no other"
+
+
 def test_raws_that_are_gone_are_counted(session: Path, tmp_path: Path) -> None:
     run("ingest", session, "--manifests", tmp_path / "m")
     (session / "IMG_0005.dng").unlink()

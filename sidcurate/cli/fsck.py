@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import format_option, manifests_option, store_option
+from sidcurate.cli.options import devices_option, format_option, manifests_option, store_option
 from sidcurate.errors import IntegrityError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ COLUMNS = ("kind", "path", "fault", "cure")
 
 
 @click.command(short_help="Find damage: tables, raws, traces, decoded frames, weights, states.")
-@click.option("--device", "devices", multiple=True, help="Slug of a camera; repeatable.  [default: all]")
+@devices_option
 @manifests_option
 @store_option
 @click.option(

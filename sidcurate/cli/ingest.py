@@ -12,6 +12,7 @@ import click
 
 from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import (
+    as_device,
     dry_run_option,
     jobs_option,
     manifests_option,
@@ -19,6 +20,7 @@ from sidcurate.cli.options import (
     pairing_rules,
     pairs_option,
     scene_gap_option,
+    slug,
 )
 from sidcurate.counted import counted
 from sidcurate.errors import MissingResourceError, UsageError
@@ -51,7 +53,7 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 @click.command(short_help="Read the raws of a camera into a manifest.")
 @click.argument("folder", required=False)
-@click.option("--device", default=None, help="Slug of the camera.  [default: the folder's name]")
+@click.option("--device", callback=as_device, default=None, help="Slug of the camera.  [default: the folder's name]")
 @click.option(
     "--sid-list",
     "sid_lists",
@@ -130,7 +132,7 @@ def command(
     from sidcurate.times import read_times
 
     place = _place(folder)
-    directory = manifests_root / _slug(device or place.name.rpartition("/")[2])
+    directory = manifests_root / (device or slug(place.name.rpartition("/")[2]))
     _check_apart(directory, place)
     with _readers(engine, scheduler) as readers, progress() as report:
         given: dict[str, Any] = {
@@ -211,7 +213,7 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
     from sidcurate import sidlist
 
     rows = sidlist.read(paths)
-    directory = manifests_root / _slug(device or rows[0].folder)
+    directory = manifests_root / (device or slug(rows[0].folder))
     result = sidlist.ingest_lists(rows, directory, dry_run=dry_run)
     click.echo(f"{counted(len(result.captures), 'raw')} listed, none of them read")
     for line in _some(dict.fromkeys(row.reason for row in result.unpaired)):
@@ -226,13 +228,6 @@ def _say_what_is_next(directory: Path, *, dry_run: bool) -> None:
         say("dry run: nothing was written")
     else:
         say_next("validate", *naming(directory.name, directory.parent))
-
-
-def _slug(name: str) -> str:
-    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
-    if not slug:
-        raise UsageError(f"no device name can be made of {name!r}; give one with --device, such as --device canon90d")
-    return slug
 
 
 def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:

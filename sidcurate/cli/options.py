@@ -17,6 +17,38 @@ def _size(ctx: click.Context, parameter: click.Parameter, value: str) -> tuple[i
     return int(found[1]), int(found[2])
 
 
+def slug(name: str) -> str:
+    """Return what the manifest of a camera is called, made of the name of the camera or of a folder.
+
+    >>> slug("Canon 90D")
+    'canon-90d'
+
+    Raises:
+        UsageError: the name has no letter and no digit of ASCII.
+    """
+    from sidcurate.errors import UsageError
+
+    made = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+    if not made:
+        raise UsageError(f"no device name can be made of {name!r}; give one with --device, such as --device canon90d")
+    return made
+
+
+def as_device(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Return the slug that an option gives of a camera, or that is made of what it gives."""
+    return None if value is None else _as_device(value)
+
+
+def _as_devices(ctx: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_as_device, values))
+
+
+def _as_device(name: str) -> str:
+    from sidcurate.schemas import SLUG
+
+    return name if re.search(SLUG, name) else slug(name)
+
+
 _MANIFESTS = Path("manifests")
 manifests_option = click.option(
     "--manifests",
@@ -26,7 +58,12 @@ manifests_option = click.option(
     show_default=True,
     help="Folder that holds one manifest a device.",
 )
-device_option = click.option("--device", required=True, help="Slug of the camera, as `ingest` named it.")
+device_option = click.option(
+    "--device", callback=as_device, required=True, help="Slug of the camera, as `ingest` named it."
+)
+devices_option = click.option(
+    "--device", "devices", callback=_as_devices, multiple=True, help="Slug of a camera; repeatable.  [default: all]"
+)
 format_option = click.option(
     "--format",
     "output_format",

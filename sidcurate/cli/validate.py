@@ -9,7 +9,7 @@ import click
 
 from sidcurate.cli.config import standard
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import dry_run_option, format_option, manifests_option
+from sidcurate.cli.options import devices_option, dry_run_option, format_option, manifests_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,7 +27,7 @@ _NARROWEST = 20
 
 
 @click.command(short_help="Judge manifests by the rules.")
-@click.option("--device", "devices", multiple=True, help="Slug of a camera; repeatable.  [default: all]")
+@devices_option
 @manifests_option
 @click.option(
     "--select", multiple=True, metavar="CODES", help="Show these rules only (PAIR201,CAP); keeps no findings."
@@ -76,9 +76,9 @@ def command(
     from sidcurate.validation import validate
 
     asked = standard(config, limits, ignore, select, look or "changed")
-    _check_explained(pair_id, png, devices, output_format, look)
+    _check_explained(pair_id, png, output_format, look)
     if pair_id is not None:
-        passes = show(_directories(manifests_root, devices)[0], pair_id, asked, png, dry_run=dry_run)
+        passes = show(_only_directory(manifests_root, devices, pair_id), pair_id, asked, png, dry_run=dry_run)
         ctx.exit(0 if passes else ERRORS_FOUND)
     verdicts = []
     for directory in _directories(manifests_root, devices):
@@ -92,9 +92,7 @@ def command(
     ctx.exit(ERRORS_FOUND if any(verdict.has_errors for verdict in verdicts) else 0)
 
 
-def _check_explained(
-    pair_id: str | None, png: Path | None, devices: Sequence[str], output_format: str, look: "Look | None"
-) -> None:
+def _check_explained(pair_id: str | None, png: Path | None, output_format: str, look: "Look | None") -> None:
     """Check that what is asked for goes with --explain, which shows one pair and opens no raw.
 
     Raises:
@@ -106,8 +104,6 @@ def _check_explained(
         if png is not None:
             raise UsageError("--png draws one pair; name it with --explain PAIR")
         return
-    if len(set(devices)) != 1:
-        raise UsageError(f"--explain {pair_id} needs one --device, not {len(set(devices))}; name the pair's own")
     if output_format != "table" or look == "deep":
         wrong = "--deep" if look == "deep" else f"--format {output_format}"
         raise UsageError(f"--explain prints a table from what ingest kept; leave {wrong} out")
@@ -121,6 +117,16 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
     if not found:
         raise UsageError(f"there is no manifest under {root}; make one: `sidcurate ingest FOLDER --device NAME`")
     return found
+
+
+def _only_directory(root: Path, devices: Sequence[str], pair_id: str) -> Path:
+    from sidcurate.errors import UsageError
+
+    found = _directories(root, devices)
+    if len(found) != 1:
+        names = ", ".join(directory.name for directory in found)
+        raise UsageError(f"--explain {pair_id} needs the --device of the pair, one of {names}")
+    return found[0]
 
 
 def _print_json(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:

@@ -1,24 +1,15 @@
 """`sidcurate weights`: weights from elsewhere, made into checkpoints of ours."""
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli.console import say
-from sidcurate.cli.options import require_train_extra
+from sidcurate.cli.options import as_device, require_train_extra
 
 if TYPE_CHECKING:
     from sidtrain.checkpoint import Order, Sidecar
-
-
-def _slug(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    from sidcurate.schemas import SLUG
-
-    if value is not None and not re.search(SLUG, value):
-        raise click.BadParameter(f"{value!r} is no slug of a camera, such as sony-a7s2", ctx, parameter)
-    return value
 
 
 @click.group(short_help="Make a checkpoint of weights that another program has trained.")
@@ -36,7 +27,7 @@ def command() -> None:
     show_default=True,
     help="Recipe, by name or TOML file, that says which network this is and how its input is made.",
 )
-@click.option("--device", callback=_slug, help="Slug of the camera that they were trained for.  [default: unknown]")
+@click.option("--device", callback=as_device, help="Slug of the camera that they were trained for.  [default: unknown]")
 @click.option(
     "--last-layer",
     "told_order",
