@@ -241,6 +241,14 @@ def test_the_side_car_claims_nothing_that_is_not_known(saved: Path, tmp_path: Pa
     assert checkpoint.load(tmp_path / "sid")[1].recipe == Recipe()
 
 
+@pytest.mark.parametrize("part", ["", checkpoint.WEIGHTS])
+def test_a_checkpoint_of_ours_needs_no_import(saved: Path, tmp_path: Path, part: str) -> None:
+    command("weights", "import", saved / "port.pth", tmp_path / "sid")
+    again = command("weights", "import", tmp_path / "sid" / part, tmp_path / "out")
+    assert (again.exit_code, (tmp_path / "out").exists()) == (2, False)
+    assert f"needs no import: use it as it is, `sidcurate finetune --init {tmp_path / 'sid'}`" in again.stderr
+
+
 @pytest.mark.parametrize(("device", "slug"), [("Sony A7", "sony-a7"), ("../evil", "evil")])
 def test_a_slug_is_made_of_the_name_of_a_camera(saved: Path, tmp_path: Path, device: str, slug: str) -> None:
     command("weights", "import", saved / "port.pth", tmp_path / "out", "--device", device)

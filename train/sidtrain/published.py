@@ -7,6 +7,7 @@ channels of the last layer as (row, column, color), PyTorch's `PixelShuffle` as 
 
 import hashlib
 import io
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ MAX_BYTES: Final = 1_000_000_000
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "params")
 _PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and of torch.compile
 _OPTIMIZER = ("/Adam", "/Adam_1", "beta1_power", "beta2_power", "global_step")  # beside TensorFlow's weights
+_OUR_NAMES = {"down.0.0.weight", "last.weight"}
 _NAMED = 8  # faults that a message names
 
 
@@ -60,8 +62,10 @@ def read(path: Path) -> Weights:
         path: a state dict that torch saved, or one of safetensors, or a NumPy archive (.npz) of TensorFlow's arrays.
 
     Raises:
-        UsageError: it is not there, too large, holds more than tensors, or none.
+        UsageError: it is not there, too large, holds more than tensors, or none, or is a checkpoint of ours.
     """
+    if (path / checkpoint.WEIGHTS).is_file():
+        raise _ours(path)
     if not path.is_file():
         raise UsageError(f"no weights at {path}; give a .pt, .pth, .safetensors or .npz file")
     try:
@@ -78,8 +82,17 @@ def read(path: Path) -> Weights:
     tensors = _unwrapped(found)
     if not tensors:
         raise UsageError(f"{path} holds no tensors by name; give the state dict of a network")
+    if tensors.keys() >= _OUR_NAMES:
+        raise _ours(path.parent)
     layout: Layout = "tensorflow" if any(name.startswith("g_conv") for name in tensors) else "pytorch"
     return Weights(path, hashlib.sha256(content).hexdigest(), layout, tensors)
+
+
+def _ours(folder: Path) -> UsageError:
+    return UsageError(
+        f"{folder} is a checkpoint of this program and needs no import: use it as it is, `sidcurate finetune --init "
+        f"{shlex.quote(str(folder))}` or `sidcurate evaluate --checkpoint`"
+    )
 
 
 def imported(
