@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 
-from sidcurate import memory
+from sidcurate import cores, memory
 from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 
 # Of <linux/prctl.h>.
@@ -92,10 +92,10 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     The workers end with this process, however that ends; on Linux also with the thread that gives the first item.
 
     Args:
-        jobs: worker processes; one a core by default.
+        jobs: worker processes; one a core of this process by default.
         memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
     """
-    count = jobs or os.cpu_count() or 1
+    count = jobs or cores.allotted()
     recruiting, limits = _Recruiting(), (memory_bytes, os.getpid())
     pool = _Pool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
     try:

@@ -81,7 +81,10 @@ runs_option = click.option(
     help="Folder that holds the runs, by device.",
 )
 jobs_option = click.option(
-    "--jobs", type=click.IntRange(min=1), default=None, help="Worker processes.  [default: one a core]"
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=None,
+    help="Worker processes.  [default: one a core that this process may use]",
 )
 table_format_option = click.option(
     "--format",

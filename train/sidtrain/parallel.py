@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from sidcurate import cores
 from sidcurate.errors import SidcurateError, UsageError
 from sidtrain import devices
 from sidtrain.recipe import DeviceType
@@ -150,7 +151,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         common = {
             **os.environ,
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes))),
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(max(1, cores.allotted() // processes))),
             "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
             "WORLD_SIZE": str(processes),
             _MEETING: (Path(folder) / "meeting").as_uri(),
