@@ -48,7 +48,8 @@ def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: flo
         yield Scene(scene_name(folder), captures, f"the folder {folder} holds one scene")
         return
     for group in groups:
-        why = f"no gap of more than {scene_gap_s:g} s between its frames"
+        several = f"no gap of more than {scene_gap_s:g} s between its frames"
+        why = several if len(group) > 1 else f"no other frame within {scene_gap_s:g} s of it"
         yield Scene(scene_name(_folder(group[0]), _stem(group[0].path)), group, why)
     for capture in timeless:
         why = "no time, name or folder tells its scene"

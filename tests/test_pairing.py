@@ -76,9 +76,7 @@ def test_a_folder_whose_frames_are_far_apart_is_one_scene() -> None:
     captures = [frame("bike/a.nef", 10, 0), frame("bike/b.nef", Fraction(1, 10), 900), frame("c.nef", 10, 5000)]
     found = pair(captures)
     assert [(row.scene_id, row.pair_id) for row in found.pairs] == [("bike", "bike_00")]
-    assert [row.reason for row in found.unpaired] == [
-        "alone in its scene (no gap of more than 60 s between its frames)"
-    ]
+    assert [row.reason for row in found.unpaired] == ["alone in its scene (no other frame within 60 s of it)"]
 
 
 def test_frames_without_time_name_or_folder_stay_unpaired_with_the_reason() -> None:

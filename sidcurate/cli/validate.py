@@ -207,6 +207,7 @@ def _subjects(kind: str, alike: "Sequence[tuple[str, str, list[Finding]]]", cons
 
 
 def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") -> None:
+    from sidcurate.rules.skips import in_short
     from sidcurate.schemas import Pair
     from sidcurate.verdicts import tally
 
@@ -221,12 +222,7 @@ def _print_summary(console: "Console", verdict: "Verdict", asked: "Standard") ->
         found = [finding for finding in verdict.judgement.findings if finding.severity == severity]
         if found:
             console.print(f"  {severity}s: {_counts(found)}", soft_wrap=True)
-    skipped = [
-        f"{code} ×{count} ({reason})"
-        for code, reasons in verdict.judgement.skipped.items()
-        for reason, count in reasons.items()
-    ]
-    if skipped:
+    if skipped := in_short(verdict.judgement.skipped):
         console.print(f"  not judged: {', '.join(skipped)}", style="dim", soft_wrap=True)
     for code, reason in asked.ignore.items():
         console.print(f"  ignored: {code} ({reason})", style="dim", soft_wrap=True)

@@ -158,8 +158,9 @@ def not_bayer(captures: Captures, limits: Limits) -> Answers:
 
     Why: packing cuts the mosaic into R, G, B, G planes. Four numbers a pixel of another meaning can be packed as well,
     and train a network of nonsense.
-    How: by the letters of the color filter array at the visible origin. X-Trans is a kind of its own and no fault: its
-    pairs are judged like Bayer pairs, and need a network with X-Trans packing, which a Bayer recipe refuses.
+    How: by the letters of the color filter array at the visible origin. Fuji's X-Trans is no fault: the headers of its
+    pairs are judged by the same rules, what the pixels of two frames tell (light, shift, focus) is not judged, and only
+    a recipe for X-Trans (`sid-fuji`) trains on them.
     Cure: set the camera to plain raw. On a phone that means no "expert", "night" or computational raw and the main
     camera in its binned mode; in a converter, no "linear DNG". A monochrome, CMYG or Foveon sensor has no plain raw
     that a network here takes.
@@ -263,7 +264,8 @@ def exposure_missing(captures: Captures, limits: Limits) -> Answers:
 
     Why: without it a pair has no ratio, and the short frame cannot be amplified to the brightness of the long one.
     How: ingest turns 0, 1/0, 0/0 and the like into null; this rule finds the nulls. The file name is never used.
-    Cure: use the camera's own raw, not a converted one that lost its Exif; a lens without contacts is no obstacle.
+    Cure: use the camera's own raw, not a converted one that lost its Exif (a lens without contacts is no obstacle), or
+    set the times that you know: `sidcurate ingest --times`.
     """
     missing = unknown(captures.exposure_num, captures.exposure_den)
     yield Skip(_ONLY_EXIF, captures.status.equals("header") & missing)
@@ -272,7 +274,8 @@ def exposure_missing(captures: Captures, limits: Limits) -> Answers:
 
 def _exposure_missing(capture: Capture, limits: Limits) -> Draft:
     return Draft(
-        "the header has no exposure time; use the camera's own raw file, or convert it again with its Exif kept"
+        "the header has no exposure time; use the camera's own raw file, convert it again with its Exif kept, or set "
+        "the time that you know with `sidcurate ingest --times`"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sidcurate.errors import UsageError
 from sidcurate.rules.contract import RULES, Draft, Fault, Rule, Skip
 from sidcurate.rules.limits import Limits
+from sidcurate.rules.skips import needs
 from sidcurate.rules.views import Captures, ManifestView, Pairs, PairView, Tables, captures_of, pairs_of
 from sidcurate.schemas import Capture, Finding, SubjectKind
 
@@ -134,7 +135,7 @@ def _apply(rule: Rule, batch: Captures | Pairs, limits: Limits, ledger: _Ledger)
     """Ask a rule about many captures or pairs, and book its answers."""
     waiting = ~batch.rows.nowhere()
     for code in rule.requires:
-        _skip(rule, batch, waiting & _closed(code, batch, ledger), f"needs {code}", ledger)
+        _skip(rule, batch, waiting & _closed(code, batch, ledger), needs(code), ledger)
         waiting &= ~_closed(code, batch, ledger)
     judged = waiting.copy()
     for answer in rule.judge(batch, limits) if waiting.any() else ():
@@ -201,14 +202,14 @@ def _apply_to_manifest(rule: Rule, limits: Limits, ledger: _Ledger) -> None:
     """Ask a rule about the manifest, which may answer that some captures are at fault."""
     device = ledger.tables.device
     missing = _unmet(rule, device, ledger)
-    answers = [Skip(f"needs {missing}")] if missing else rule.judge(ManifestView(ledger.tables, ledger.faulty), limits)
+    answers = [Skip(needs(missing))] if missing else rule.judge(ManifestView(ledger.tables, ledger.faulty), limits)
     judged = True
     for answer in answers:
         subject = _Subject("manifest", device, ())
         if isinstance(answer, Draft) and answer.capture is not None:
             subject = _Subject("capture", answer.capture, (answer.capture,))
             missing = _unmet(rule, answer.capture, ledger)
-            answer = Skip(f"needs {missing}") if missing else answer
+            answer = Skip(needs(missing)) if missing else answer
         else:
             judged &= not isinstance(answer, Skip)
         ledger.closed_names[rule.code].add(subject.name)

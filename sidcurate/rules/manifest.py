@@ -175,8 +175,8 @@ def split_missing(view: ManifestView, limits: Limits) -> Drafts:
     if empty:
         total = len(set().union(*scenes.values()))
         yield Draft(
-            f"no scene is left for {' and none for '.join(empty)}, of {total} without an error, and both need one: "
-            f"cure the errors, or run `sidcurate split --device {view.tables.device}`",
+            f"no scene is left for {' and none for '.join(empty)} of the {counted(total, 'scene')} without an error; "
+            f"training and test need one each: cure the errors, or run `sidcurate split --device {view.tables.device}`",
             measured=0,
             limit_low=1,
             unit="scenes",

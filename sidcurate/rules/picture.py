@@ -13,10 +13,10 @@ def different_scene(pairs: Pairs, limits: Limits) -> Answers:
     """The two frames show different things.
 
     Why: the network would be taught a picture that is not there.
-    How: the mean cosine of the phases by which the waves of both pictures differ, over all waves clear of the noise and
-    each counting once, at the best place that one can lie on the other: near 1 for one scene even when it is shifted or
-    out of focus, near 0 for two, behind one fence or below one clipped sky too. A short frame so dark that none can be
-    told still shows the long one's picture when its signal suffices to lay one on the other.
+    How: the pictures are laid on each other where they agree best, and compared in structure, not in brightness: one
+    scene gives nearly 1, even when shifted or out of focus, two scenes nearly 0, behind one fence or below one clipped
+    sky too. (Every wave of the pictures that is clear of the noise counts once, by the cosine of the phase between the
+    two.) A short frame too dark for that still passes when it has the signal to be laid on the long one (PAIR232).
     Cure: correct the pairing (`sidcurate pair --pairs`), or shoot the pair again.
     """
     correlation = Measured(pairs.correlation, pairs.correlation_se)
@@ -100,8 +100,8 @@ def focus_changed(pairs: Pairs, limits: Limits) -> Answers:
     """One frame is sharper than the other by more than noise explains.
 
     Why: a soft long frame teaches the network to blur, a soft short one to invent detail.
-    How: the transfer of fine detail from the long frame to the short, as a share of the gain: 1 when both are equally
-    sharp, more when the long frame is the softer one.
+    How: how much fine detail of the long frame comes back in the short one, against how much of its light does: 1 when
+    both are equally sharp, more when the long frame is the softer one.
     Cure: focus by hand once, tape the ring, and shoot both frames again.
     """
     focus = Measured(pairs.focus_ratio, pairs.focus_se)
