@@ -409,7 +409,7 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(
     while process.poll() is None and not (log.exists() and log.stat().st_size > 1000):
         time.sleep(0.05)
     process.send_signal(number)
-    _, talk = process.communicate(timeout=60)
+    _, talk = process.communicate(timeout=120)
     assert process.returncode == code
     assert "go on with --resume" in talk
     assert "Traceback" not in talk

@@ -152,7 +152,7 @@ def test_a_pipe_in_the_place_of_a_raw_is_not_waited_for(folder) -> None:
     os.mkfifo(empty)
     places = ("--manifests", folder / "m", "--store", folder / "stores", "--runs", folder / "runs")
     command = [sys.executable, "-m", "sidcurate", "fsck", "--deep", *map(str, places)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, "empty.dng: it is not there, no plain file" in done.stdout) == (5, True)
 
 

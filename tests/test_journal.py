@@ -49,13 +49,13 @@ def kill_after(
     command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", directory.parent, "--device", "cam"]
     with subprocess.Popen([*map(str, command), "--jobs", "2", *options], stderr=subprocess.PIPE) as process:
         journaled = (kept or directory) / journal.FILE
-        end = time.monotonic() + 30
+        end = time.monotonic() + 120
         while not journaled.exists() or journaled.read_bytes().count(b"\n") < rows:
             assert process.poll() is None, "it ended before it was interrupted"
             assert time.monotonic() < end
             time.sleep(0.002)
         process.send_signal(number)
-        process.communicate(timeout=20)
+        process.communicate(timeout=120)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -48,7 +48,7 @@ def wait_for_lines(process: subprocess.Popen[str], run: Path, count: int) -> Non
 
 def wait_until_free(run: Path) -> None:
     """Return when no process holds the run any more; fail when one never lets go."""
-    for _ in range(200):
+    for _ in range(1200):
         try:
             with history.only_writer(run):
                 return
@@ -117,7 +117,7 @@ def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, 
     process = start(session, run, TEN.model_copy(update={"duration": 10**6, "validate_every": 10**6}))
     wait_for_lines(process, run, 20)
     process.send_signal(number)
-    _, talk = process.communicate(timeout=60)
+    _, talk = process.communicate(timeout=120)
     assert process.returncode == code, talk
     assert talk.count("go on with --resume") == 1
     assert "Traceback" not in talk

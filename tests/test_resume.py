@@ -77,7 +77,7 @@ def test_a_run_killed_at_random_moments_ends_as_if_it_was_not(session: Path, tmp
         process.communicate()
         assert process.returncode == -signal.SIGKILL
     process = start(session, run, recipe, "--resume")
-    _, talk = process.communicate(timeout=60)
+    _, talk = process.communicate(timeout=120)
     assert process.returncode == 0, talk
     same_end(tmp_path / "whole", run)
 

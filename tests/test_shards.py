@@ -280,6 +280,6 @@ def test_two_shards_run_at_the_same_time(raws: Path, whole: Path, tmp_path: Path
         subprocess.Popen([*map(str, command), f"{number}/3"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for number in (1, 2, 3)
     ]
-    assert {process.wait(timeout=60) for process in running} <= {0, 3}
+    assert {process.wait(timeout=120) for process in running} <= {0, 3}
     assert merge(tmp_path / "cam.shards").exit_code == 3
     assert content(tmp_path / "cam") == content(whole)
