@@ -10,6 +10,7 @@ import io
 import json
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,13 @@ def write(
     array = np.ascontiguousarray(array)
     header = io.BytesIO()
     np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    digest, size = hashlib.sha256(), 0
-    with whole_file(pixels) as stream:
-        for part in (header.getbuffer(), array.reshape(-1).view(np.uint8).data):
-            stream.write(part)
-            digest.update(part)
-            size += part.nbytes
-    made = json.loads(json.dumps(made_from))
-    record = EntryRecord(made_from=made, sha256=digest.hexdigest(), size_bytes=size, rendering=rendering)
+    parts = header.getbuffer(), array.reshape(-1).view(np.uint8).data
+    with ThreadPoolExecutor(1) as beside:  # It hashes while the disk takes the pixels.
+        digest = beside.submit(_sha256, parts)
+        with whole_file(pixels) as stream:
+            stream.writelines(parts)
+    size, made = sum(part.nbytes for part in parts), json.loads(json.dumps(made_from))
+    record = EntryRecord(made_from=made, sha256=digest.result(), size_bytes=size, rendering=rendering)
     write_whole(record_path(pixels), _sealed(record))
 
 
@@ -129,6 +129,13 @@ def check(pixels: Path) -> None:
     with open_bounded(pixels, record.size_bytes) as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != record.sha256:
             raise _damaged(pixels, "its SHA-256 is not the one in its record")
+
+
+def _sha256(parts: Sequence[memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _record(pixels: Path) -> EntryRecord:

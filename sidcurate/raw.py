@@ -181,8 +181,10 @@ def _maximum_is_adjusted(raw: rawpy.RawPy, threshold: float) -> bool:
     black, pixels = np.asarray(raw.black_level_per_channel, np.int64), raw.raw_image_visible
     colors = color_indices(raw)
     rows, columns = colors.shape
+    # Rows first: along a row the values lie side by side.
+    by_column = [pixels[row::rows].max(axis=0) for row in range(rows)]
     largest = max(
-        int(pixels[row::rows, column::columns].max()) - int(black[colors[row, column]])
+        int(by_column[row][column::columns].max()) - int(black[colors[row, column]])
         for row, column in np.ndindex(rows, columns)
     )
     white = raw.white_level - int(black[np.unique(colors)].min())
