@@ -22,7 +22,7 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, evaluate, metrics, networks, panels, patches, store
+from sidtrain import checkpoint, evaluate, history, metrics, networks, panels, patches, store
 from sidtrain.baselines import TRIVIAL
 from sidtrain.checkpoint import Sidecar
 from sidtrain.evaluate import NETWORK, Written
@@ -158,7 +158,7 @@ def test_the_record_is_plain_json_and_comes_back_the_same(session: Session):
     numbers = [*record["scores"], *record["summaries"], *record["comparisons"]]
     assert {row["protocol"] for row in numbers} == {"device-srgb-float-v1"}
     assert record["manifest_sums"] == dict(session.manifest.sums)
-    assert record["networks"][0]["sha256"] == manifests.sha256_of(session.run / checkpoint.WEIGHTS)
+    assert record["networks"][0]["sha256"] == manifests.sha256_of(session.run / history.WEIGHTS)
     assert session.written.record == session.run / "evaluation.json"
 
 

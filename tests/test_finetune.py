@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,10 +18,11 @@ from PIL import Image
 
 from sidcurate import manifests
 from sidcurate.cli import main
+from sidcurate.cli.options import TRAIN_EXTRA
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding, Pair
-from sidtrain import checkpoint, evaluate, finetune, history, patches, store
+from sidtrain import checkpoint, choice, evaluate, finetune, history, patches, store
 from sidtrain.recipe import Recipe
 from sidtrain.store import StoreSettings
 
@@ -51,7 +53,8 @@ def manifest(session: Path) -> Manifest:
 
 
 def train(session: Path, run: Path, recipe: Recipe = TINY, **changed: object) -> finetune.Result:
-    return finetune.finetune(manifest(session), recipe, run, session / "store", jobs=1, **changed)  # type: ignore[arg-type]
+    pairs = choice.choose(manifest(session))
+    return finetune.finetune(manifest(session), recipe, pairs, run, session / "store", jobs=1, **changed)  # type: ignore[arg-type]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -385,6 +388,45 @@ def test_a_manifest_that_was_not_validated_is_refused(tmp_path: Path) -> None:
     result = command(tmp_path, tmp_path, "--recipe", "demo")
     assert result.exit_code == 2
     assert "sidcurate validate" in result.stderr
+
+
+WITHOUT_TORCH = """
+import sys
+from sidcurate.cli import main
+try:
+    main(["finetune", *sys.argv[1:]])
+except SystemExit as end:
+    print(end.code, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--device phone --recipe nope", "no recipe 'nope'"),
+        ("--device nope", "no manifest of device 'nope'"),
+        ("--device phone --recipe demo --resume", "nothing to resume"),
+        ("--device phone --recipe demo --launch 3", "cannot be shared evenly by 3 processes"),
+        ("--device phone --init nope", "'nope' does not exist"),
+        ("--device phone --name a/b", "--name 'a/b' is not the name of one folder"),
+        ("--device phone --pairs 2 --recipe nope", "no recipe 'nope'"),
+        ("--device phone --repeat 3", "give --pairs too, or leave it out"),
+    ],
+)
+def test_what_is_asked_wrongly_is_answered_before_torch_is_loaded(
+    session: Path, tmp_path: Path, words: str, said: str
+) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *words.split(), "--manifests", session / "manifests"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert result.stdout == "2 False\n"
+    assert said in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_packages_that_are_looked_for_are_those_of_the_extra() -> None:
+    named = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extra = named["optional-dependencies"]["train"]
+    assert sorted(TRAIN_EXTRA) == sorted(requirement.partition(">=")[0] for requirement in extra)
 
 
 def test_without_torch_the_verb_says_what_to_install(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from test_resume import lines, same_end, write_recipe
 
 from sidcurate.errors import UsageError
 from sidtrain import checkpoint, history, runs
-from sidtrain.parallel import part
+from sidtrain.launching import part
 from sidtrain.recipe import Recipe
 
 TEN = TINY.model_copy(update={"width": 4, "batch": 4, "duration": 10, "patch": (4, 8)})

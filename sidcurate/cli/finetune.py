@@ -1,13 +1,15 @@
 """`sidcurate finetune`: train a network for one camera on the pairs that hold up."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from sidcurate.cli import SIGNALED, fewpairs
 from sidcurate.cli.console import Report, progress, say
@@ -24,9 +26,9 @@ from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
+    from sidtrain.choice import Chosen
     from sidtrain.finetune import Done, Result
     from sidtrain.recipe import Recipe
-    from sidtrain.runs import Chosen
 
 
 @click.command(name="finetune")
@@ -77,24 +79,7 @@ if TYPE_CHECKING:
 @jobs_option
 @dry_run_option
 @click.pass_context
-def command(
-    ctx: click.Context,
-    device: str,
-    recipe_name: str,
-    init: Path | None,
-    name: str | None,
-    runs_root: Path,
-    store_dir: Path,
-    manifests_root: Path,
-    resume: bool,
-    device_type: str | None,
-    tune: bool,
-    processes: int,
-    counts: tuple[int, ...] | None,
-    repeat: int,
-    jobs: int | None,
-    dry_run: bool,
-) -> None:
+def command(ctx: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - click gives each option its type
     """Train a See-in-the-Dark network for one camera.
 
     Uses only pairs without findings of severity error, and keeps to the training and validation scenes. Prints the
@@ -104,37 +89,58 @@ def command(
     test scenes, one table and one picture. The same command goes on where it was interrupted.
     """
     require_train_extra()
-    from sidcurate import manifests
-    from sidtrain import devices, finetune, parallel, runs
-
-    _check(name, init, resume, tune, processes, counts)
-    if counts:
-        _draw_curve(ctx, counts)
+    asked = _Asked(**options)
+    _check(asked, _typed(ctx))
+    if asked.counts:
+        _draw_curve(ctx, asked, asked.counts)
         return
     with _one_voice(ctx) as leads:
-        manifest = manifests.load(manifests.find(manifests_root, device))
-        how = _recipe(recipe_name, device_type, processes)
-        run_dir = runs_root / device / (name or Path(recipe_name).stem)
-        chosen = runs.choose(manifest)
-        runs.require_free(run_dir, resume)
-        devices.pick(how.device_type, processes - 1)
-        if init:
-            finetune.initial_network(how, init)  # Before hours of decoding, not after them.
-        if processes > 1 and not dry_run:
-            ctx.exit(parallel.launch(processes, _arguments(ctx, without={"processes"})))
+        plan = _plan(asked)
+        _require_means(asked, plan)
+        if asked.processes > 1 and not asked.dry_run:
+            from sidtrain import launching
+
+            ctx.exit(launching.launch(asked.processes, _words(ctx, _typed(ctx) - {"processes"})))
         if leads:
-            _say_what_is_used(chosen, init, resume)
-        if dry_run:
-            _say_what_would_be_written(manifest, how, chosen, run_dir, store_dir)
-            return
-        train = partial(finetune.finetune, chosen=chosen, init=init, resume=resume, tune=tune, jobs=jobs)
-        result = _train(partial(train, manifest, how, run_dir, store_dir), how.batch, leads)
-        _end(ctx, result, leads)
+            _say_what_is_used(asked, plan.chosen)
+        if asked.dry_run:
+            _say_what_would_be_written(plan, asked.store_dir)
+        else:
+            _end(ctx, _train(asked, plan, leads), leads)
 
 
-def _check(
-    name: str | None, init: Path | None, resume: bool, tune: bool, processes: int, counts: tuple[int, ...] | None
-) -> None:
+@dataclass(frozen=True)
+class _Asked:
+    """The command line, by the names of its options."""
+
+    device: str
+    recipe_name: str
+    init: Path | None
+    name: str | None
+    runs_root: Path
+    store_dir: Path
+    manifests_root: Path
+    resume: bool
+    device_type: str | None
+    tune: bool
+    processes: int
+    counts: tuple[int, ...] | None
+    repeat: int
+    jobs: int | None
+    dry_run: bool
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a command line asks for, found to be there."""
+
+    manifest: "Manifest"
+    recipe: "Recipe"
+    chosen: "Chosen"
+    run_dir: Path
+
+
+def _check(asked: _Asked, typed: Set[str]) -> None:
     """Refuse options that do not go together.
 
     Raises:
@@ -142,38 +148,70 @@ def _check(
     """
     from sidcurate.errors import UsageError
 
-    if resume and (init or tune):
+    if asked.resume and (asked.init or asked.tune):
         raise UsageError(
             "--resume goes on with the weights of the run, and computes as it did: leave out --init, --tune"
         )
-    if name is not None:
-        _require_plain(name)
-    if counts and (resume or tune or processes > 1):
+    if asked.name is not None:
+        _require_plain(asked.name)
+    if asked.counts and (asked.resume or asked.tune or asked.processes > 1):
         raise UsageError("--pairs trains many networks, and goes on by itself: leave out --resume, --tune, --launch")
+    if "repeat" in typed and not asked.counts:
+        raise UsageError(
+            "--repeat says how many subsets of each count --pairs draws: give --pairs too, or leave it out"
+        )
 
 
-def _draw_curve(ctx: click.Context, counts: tuple[int, ...]) -> None:
+def _plan(asked: _Asked) -> _Plan:
+    """Return what is to be trained; wrong words are answered here, before torch is loaded.
+
+    Raises:
+        UsageError: no such camera, recipe or run, or nothing to train on.
+    """
+    from sidcurate import manifests
+    from sidtrain import choice, history
+
+    recipe = _recipe(asked.recipe_name, asked.device_type, asked.processes)
+    run_dir = asked.runs_root / asked.device / (asked.name or Path(asked.recipe_name).stem)
+    manifest = manifests.load(manifests.find(asked.manifests_root, asked.device))
+    history.require_free(run_dir, asked.resume)
+    return _Plan(manifest, recipe, choice.choose(manifest), run_dir)
+
+
+def _require_means(asked: _Asked, plan: _Plan) -> None:
+    """Look, before hours of decoding, at what only torch knows: the device and the initial weights."""
+    from sidtrain import devices, finetune
+
+    devices.pick(plan.recipe.device_type, asked.processes - 1)
+    if asked.init:
+        finetune.initial_network(plan.recipe, asked.init)
+
+
+def _draw_curve(ctx: click.Context, asked: _Asked, counts: tuple[int, ...]) -> None:
     """Train and compare networks on so many pairs each, as the other options of the command say."""
     from sidcurate import manifests
 
-    given = ctx.params
-    recipe_name, device = given["recipe_name"], given["device"]
-    manifest = manifests.load(manifests.find(given["manifests_root"], device))
-    folder = given["runs_root"] / device / (given["name"] or f"{Path(recipe_name).stem}-pairs")
-    recipe = _recipe(recipe_name, given["device_type"], processes=1)
-    trainings = fewpairs.plan(manifest, recipe, counts, given["repeat"], given["init"])
-    if given["dry_run"]:
+    recipe = _recipe(asked.recipe_name, asked.device_type, processes=1)
+    folder = asked.runs_root / asked.device / (asked.name or f"{Path(asked.recipe_name).stem}-pairs")
+    manifest = manifests.load(manifests.find(asked.manifests_root, asked.device))
+    trainings = fewpairs.plan(manifest, recipe, counts, asked.repeat, asked.init)
+    if asked.dry_run:
         fewpairs.show_plan(trainings, folder)
     else:
-        fewpairs.show(ctx, trainings, manifest, folder, given["store_dir"], given["jobs"])
+        fewpairs.show(ctx, trainings, manifest, folder, asked.store_dir, asked.jobs)
 
 
-def _train(train: "Callable[..., Result]", batch: int, leads: bool) -> "Result":
+def _train(asked: _Asked, plan: _Plan, leads: bool) -> "Result":
     """Train, with progress and talk where this process leads."""
+    from sidtrain.finetune import finetune
+
+    train = partial(finetune, plan.manifest, plan.recipe, plan.chosen, plan.run_dir, asked.store_dir)
+    train = partial(train, init=asked.init, resume=asked.resume, tune=asked.tune, jobs=asked.jobs)
     if not leads:
         return train()
     with progress() as report:
-        return train(on_store=partial(report, "decoding"), on_step=partial(_show, report, batch), say=say)
+        shown = partial(_show, report, plan.recipe.batch)
+        return train(on_store=partial(report, "decoding"), on_step=shown, say=say)
 
 
 @contextmanager
@@ -183,9 +221,9 @@ def _one_voice(ctx: click.Context) -> Iterator[bool]:
     A wrong request is wrong for all of them and said once; what one of them lacks (memory, a device) it says itself.
     """
     from sidcurate.errors import MissingResourceError, SidcurateError
-    from sidtrain import parallel
+    from sidtrain import launching
 
-    leads = parallel.rank() == 0
+    leads = launching.rank() == 0
     try:
         yield leads
     except SidcurateError as error:
@@ -196,19 +234,24 @@ def _one_voice(ctx: click.Context) -> Iterator[bool]:
 
 def _recipe(name: str, device_type: str | None, processes: int) -> "Recipe":
     """Return the recipe, on the device that the command line asks for; its batch can be shared by the processes."""
-    from sidtrain import parallel, recipe
+    from sidtrain import launching, recipe
 
     how = recipe.load(name)
-    parallel.part(how.batch, 0, processes)
+    launching.part(how.batch, 0, processes)
     return how.model_copy(update={"device_type": device_type}) if device_type else how
 
 
-def _arguments(ctx: click.Context, without: set[str]) -> list[str]:
-    """Return the words of the command line that this verb was called with, but some options."""
+def _typed(ctx: click.Context) -> set[str]:
+    """Return the names of the options that stand on the command line."""
+    return {name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+
+
+def _words(ctx: click.Context, names: Set[str]) -> list[str]:
+    """Return the words of the command line that gave some options."""
     words = []
     for parameter in ctx.command.params:
-        value = ctx.params[parameter.name or ""]
-        if parameter.name not in without and value not in (None, False):
+        if parameter.name in names:
+            value = ctx.params[parameter.name]
             words += [parameter.opts[0]] if value is True else [parameter.opts[0], str(value)]
     return words
 
@@ -225,7 +268,7 @@ def _require_plain(name: str) -> None:
         raise UsageError(f"--name {name!r} is not the name of one folder: give a name without '/', such as night-2")
 
 
-def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None:
+def _say_what_is_used(asked: _Asked, chosen: "Chosen") -> None:
     say(f"training on {counted(len(chosen.train), 'pair')}, validation on {len(chosen.val)}")
     if chosen.left_out:
         codes = Counter(code for codes in chosen.left_out.values() for code in codes)
@@ -233,22 +276,21 @@ def _say_what_is_used(chosen: "Chosen", init: Path | None, resume: bool) -> None
         say(f"{counted(len(chosen.left_out), 'pair')} left out: {reasons} (`sidcurate validate` says more)")
     if not chosen.val:
         say("no validation scene: the last weights are kept, whatever they are worth")
-    if not resume:
-        say(f"starting from {init}" if init else "FROM SCRATCH: no --init was given")
+    if not asked.resume:
+        say(f"starting from {asked.init}" if asked.init else "FROM SCRATCH: no --init was given")
 
 
-def _say_what_would_be_written(
-    manifest: "Manifest", recipe: "Recipe", chosen: "Chosen", run_dir: Path, store_dir: Path
-) -> None:
+def _say_what_would_be_written(plan: _Plan, store_dir: Path) -> None:
     from sidcurate import source
     from sidtrain import policies, store
 
-    captures = {capture.path: capture for capture in manifest.captures}
-    settings = policies.store_settings(recipe, manifest)
-    root = source.raw_root(manifest.directory)
-    missing = store.missing_bytes([*chosen.train, *chosen.val], captures, root, store_dir, settings)
-    steps = recipe.steps(len({pair.scene_id for pair in chosen.train}))
-    say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {counted(steps, 'step')} in {run_dir}")
+    pairs = [*plan.chosen.train, *plan.chosen.val]
+    captures = {capture.path: capture for capture in plan.manifest.captures}
+    settings = policies.store_settings(plan.recipe, plan.manifest)
+    root = source.raw_root(plan.manifest.directory)
+    missing = store.missing_bytes(pairs, captures, root, store_dir, settings)
+    steps = plan.recipe.steps(len({pair.scene_id for pair in plan.chosen.train}))
+    say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {counted(steps, 'step')} in {plan.run_dir}")
 
 
 def _end(ctx: click.Context, result: "Result", leads: bool) -> None:

@@ -49,6 +49,7 @@ def _as_device(name: str) -> str:
     return name if re.search(SLUG, name) else slug(name)
 
 
+TRAIN_EXTRA = ("safetensors", "scipy", "torch")
 _MANIFESTS = Path("manifests")
 manifests_option = click.option(
     "--manifests",
@@ -143,14 +144,15 @@ def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "Pairing
 
 
 def require_train_extra() -> None:
-    """Say what to install where the packages of training are missing.
+    """Say what to install where the packages of training are missing; they are looked for, not loaded.
 
     Raises:
-        MissingResourceError: one of them cannot be imported.
+        MissingResourceError: one of them is not there.
     """
+    from importlib.util import find_spec
+
     from sidcurate.errors import MissingResourceError
 
-    try:
-        import sidtrain.finetune  # noqa: F401 - it imports all of the extra's packages
-    except ModuleNotFoundError as error:
-        raise MissingResourceError(f"{error.name} is not installed: pip install 'sidcurate[train]'") from error
+    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
+    if missing:
+        raise MissingResourceError(f"{', '.join(missing)} is not installed: pip install 'sidcurate[train]'")

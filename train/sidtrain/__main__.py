@@ -3,7 +3,7 @@
 import sys
 
 from sidcurate.cli import main
-from sidtrain import parallel
+from sidtrain import launching
 
-parallel.die_with_parent()
+launching.die_with_parent()
 main(["finetune", *sys.argv[1:]])

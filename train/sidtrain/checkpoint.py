@@ -26,12 +26,12 @@ from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
 from sidtrain.architectures import Architecture
 from sidtrain.execution import Execution
+from sidtrain.history import WEIGHTS
 from sidtrain.lineage import Ancestor, Names
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.unet import Unet, architecture_of, build
 
-WEIGHTS = "model.safetensors"
 FORMAT_VERSION = 3
 SCRATCH = "scratch"
 _TOOLS = ("sidcurate", "torch", "numpy", "rawpy", "safetensors")

@@ -12,12 +12,12 @@ from pathlib import Path
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, curveplot, evaluate, finetune, runs, subsets
+from sidtrain import checkpoint, choice, curveplot, evaluate, finetune, history, subsets
+from sidtrain.choice import Chosen
 from sidtrain.curve import Curve, Dot, Start, levels
 from sidtrain.finetune import Done, Result
 from sidtrain.intervals import Estimate
 from sidtrain.recipe import Recipe
-from sidtrain.runs import Chosen
 from sidtrain.scores import Evaluation
 
 ZERO_SHOT = "zero-shot"
@@ -54,7 +54,7 @@ def plan(
             "duration, as the device recipe does"
         )
     finetune.initial_network(recipe, init)  # Before hours of training, not after them.
-    usable = runs.choose(manifest)
+    usable = choice.choose(manifest)
     starts: tuple[tuple[Start, Path | None], ...] = (("scratch", None),)
     if init:
         starts = (("fine-tuned", init), *starts)
@@ -81,13 +81,13 @@ def train(
     """
     for training in trainings:
         run_dir = folder / training.name
-        resume = (run_dir / runs.STATE).exists()
+        resume = (run_dir / history.STATE).exists()
         result = finetune.finetune(
             manifest,
             training.recipe,
+            training.chosen,
             run_dir,
             store_dir,
-            chosen=training.chosen,
             init=None if resume else training.init,
             resume=resume,
             jobs=jobs,

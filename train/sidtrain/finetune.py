@@ -31,10 +31,11 @@ from sidtrain import (
     tuning,
     validating,
 )
+from sidtrain.choice import Chosen
 from sidtrain.execution import Execution
 from sidtrain.parallel import Group
 from sidtrain.recipe import Recipe
-from sidtrain.runs import Chosen, InitialWeights, Position, Run
+from sidtrain.runs import InitialWeights, Position, Run
 from sidtrain.scenes import Scenes, decode
 from sidtrain.step import Step
 from sidtrain.store import Entry
@@ -86,10 +87,10 @@ class _Stop:
 def finetune(
     manifest: Manifest,
     recipe: Recipe,
+    chosen: Chosen,
     run_dir: Path,
     store_dir: Path,
     *,
-    chosen: Chosen | None = None,
     init: Path | None = None,
     resume: bool = False,
     tune: bool = False,
@@ -98,16 +99,16 @@ def finetune(
     on_step: Callable[[Done], None] = lambda done: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> Result:
-    """Train the recipe's network on the pairs of a manifest that no finding of severity error concerns.
+    """Train the recipe's network on pairs of a manifest.
 
-    Under `torchrun`, or `sidtrain.parallel.launch`, each process calls this with the same arguments; the first writes.
+    Under `torchrun`, or `sidtrain.launching.launch`, each process calls this with the same arguments; the first writes.
 
     Args:
         manifest: validated manifest of the camera.
         recipe: what to do.
+        chosen: pairs to use, of those that `choice.choose` returns.
         run_dir: folder of the run, made here; must be new unless `resume`.
         store_dir: folder of the decoded frames.
-        chosen: pairs to use; all that may be used without.
         init: checkpoint to start from; from scratch without.
         resume: go on where the run in `run_dir` stopped, computing as it did.
         tune: choose the way to compute a step by a short trial; the reference without.
@@ -122,10 +123,7 @@ def finetune(
         SidcurateError: what `store.build` and `checkpoint.load` raise.
     """
     with parallel.joined(recipe.device_type) as group, devices.memory_in_words(recipe):
-        chosen = chosen or runs.choose(manifest)
-        runs.require_free(run_dir, resume)
-        group.part(recipe.batch)  # Refused before hours of decoding, not after them.
-        model, initial = initial_network(recipe, init)
+        model, initial = _beginning(recipe, run_dir, init, resume, group)
         for line in runs.leaks(manifest, initial):
             say(line)
         with history.only_writer(run_dir) if group.leads else nullcontext():
@@ -167,6 +165,15 @@ def _train(
         runs.save_state(run, step, position)
     asked = max(group.of_all(stop.signal))  # The others stay until the state is on the disk.
     return Result(run.directory, position.step, steps, position.metrics, asked)
+
+
+def _beginning(
+    recipe: Recipe, run_dir: Path, init: Path | None, resume: bool, group: Group
+) -> tuple[Unet, InitialWeights]:
+    """Return the network to start from; what is wrong is refused before hours of decoding, not after them."""
+    history.require_free(run_dir, resume)
+    group.part(recipe.batch)
+    return initial_network(recipe, init)
 
 
 def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWeights]:

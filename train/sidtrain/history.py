@@ -18,7 +18,8 @@ from sidtrain import recipe as recipes
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 
-RECORD, METRICS, SIDECAR = "run.json", "metrics.jsonl", "model.json"
+RECORD, METRICS, STATE = "run.json", "metrics.jsonl", "state.pt"
+WEIGHTS, SIDECAR = "model.safetensors", "model.json"
 # What `evaluate` writes, of one checkpoint and of several.
 EVALUATIONS = ("evaluation*.json", "comparison*.json")
 
@@ -91,6 +92,19 @@ def read_log(directory: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's `metrics.jsonl`, without a last one that was cut off."""
     lines = (directory / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def require_free(directory: Path, resume: bool) -> None:
+    """Refuse to start a new run where there is one, and to resume where there is none.
+
+    Raises:
+        UsageError: with what to do instead.
+    """
+    occupied = any((directory / name).exists() for name in (STATE, WEIGHTS))
+    if occupied and not resume:
+        raise UsageError(f"the run {directory} exists; go on with --resume, or give another --name")
+    if resume and not (directory / STATE).exists():
+        raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
 
 
 @contextmanager

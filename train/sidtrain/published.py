@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint
+from sidtrain import checkpoint, history
 from sidtrain.architectures import COLORS, Architecture
 from sidtrain.checkpoint import Imported, Layout, Order, Sidecar
 from sidtrain.recipe import Recipe
@@ -64,7 +64,7 @@ def read(path: Path) -> Weights:
     Raises:
         UsageError: it is not there, too large, holds more than tensors, or none, or is a checkpoint of ours.
     """
-    if (path / checkpoint.WEIGHTS).is_file():
+    if (path / history.WEIGHTS).is_file():
         raise _ours(path)
     if not path.is_file():
         raise UsageError(f"no weights at {path}; give a .pt, .pth, .safetensors or .npz file")

@@ -10,32 +10,22 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from sidcurate import verdicts
-from sidcurate.counted import counted
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidcurate.schemas import Pair, Split
+from sidcurate.schemas import Split
 from sidtrain import checkpoint, history, lineage, policies
 from sidtrain.checkpoint import Sidecar
+from sidtrain.choice import Chosen
 from sidtrain.execution import Execution
-from sidtrain.history import METRICS
+from sidtrain.history import METRICS, STATE
 from sidtrain.lineage import Ancestor
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.step import Step
 
-STATE, PAIRS, PICTURES = "state.pt", "pairs.json", "pictures"
+PAIRS, PICTURES = "pairs.json", "pictures"
 _ANCESTORS: Final[TypeAdapter[tuple[Ancestor, ...] | None]] = TypeAdapter(tuple[Ancestor, ...] | None)
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Pairs that a training uses, and the codes that keep each other pair out."""
-
-    train: Sequence[Pair]
-    val: Sequence[Pair]
-    left_out: Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -84,24 +74,6 @@ class Run:
             stream.write(json.dumps(record) + "\n")
 
 
-def choose(manifest: Manifest) -> Chosen:
-    """Return the pairs of the training and validation scenes that no finding of severity error concerns.
-
-    Raises:
-        UsageError: the manifest is not validated, or has no usable training pair.
-    """
-    usable, left_out = verdicts.judged_pairs(manifest)
-    by_split: dict[Split | None, list[Pair]] = {}
-    for pair in usable:
-        by_split.setdefault(pair.split, []).append(pair)
-    if "train" not in by_split:
-        raise UsageError(
-            f"{manifest.device} has no usable training pair: {counted(len(manifest.pairs), 'pair')}, {len(left_out)} "
-            "left out; see `sidcurate validate` for the reasons and `sidcurate split` for the scenes"
-        )
-    return Chosen(by_split["train"], by_split.get("val", []), left_out)
-
-
 def leaks(manifest: Manifest, initial: InitialWeights) -> Iterator[str]:
     """Yield, in lines, which of today's test and validation scenes the initial weights have seen in another role."""
     ends: Mapping[Split, str] = {
@@ -113,19 +85,6 @@ def leaks(manifest: Manifest, initial: InitialWeights) -> Iterator[str]:
         found = lineage.seen(initial.ancestors or (), manifest.device, scenes, split)
         if found:
             yield f"the initial weights were made with {split} scenes of today: {', '.join(found)}; {end}"
-
-
-def require_free(directory: Path, resume: bool) -> None:
-    """Refuse to start a new run where there is one, and to resume where there is none.
-
-    Raises:
-        UsageError: with what to do instead.
-    """
-    occupied = any((directory / name).exists() for name in (STATE, checkpoint.WEIGHTS))
-    if occupied and not resume:
-        raise UsageError(f"the run {directory} exists; go on with --resume, or give another --name")
-    if resume and not (directory / STATE).exists():
-        raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
 
 
 def begin(run: Run, steps: int, trial: Sequence[str], pairs: Sequence[Mapping[str, Any]]) -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from sidcurate import source
 from sidcurate.manifests import Manifest
 from sidtrain import normalization, patches, policies, store
+from sidtrain.choice import Chosen
 from sidtrain.normalization import Zero
 from sidtrain.parallel import Group
 from sidtrain.patches import Cut
 from sidtrain.recipe import Recipe
-from sidtrain.runs import Chosen
 from sidtrain.store import Entry
 
 
