@@ -3,6 +3,8 @@
 import contextlib
 import csv
 import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 from click.testing import CliRunner
 from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fixture
 
+from sidcurate import manifests
 from sidcurate.cli import main
+from sidcurate.schemas import Pair
 from sidtrain import evaluate, history, recipe
 
 
@@ -85,6 +89,47 @@ def test_of_a_table_of_networks_a_run_lists_its_own_figure_and_none_of_weights_t
         (first / name).write_bytes((second / name).read_bytes())
     scores = history.rows(tmp_path / "runs")[0].scores
     assert [(score.of, score.psnr_db) for score in scores[1:]] == [("comparison-one-two.json", judged["one"])]
+
+
+def test_a_figure_of_scenes_that_are_elsewhere_in_the_manifest_of_today_is_marked(
+    session: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    root, today = tmp_path / "runs", tmp_path / "manifests"
+    train(session, root / "one")
+    judge(session, {"network": root / "one"})
+    shutil.copytree(session / "manifests", today)
+    pairs = manifests.load(today / "phone").pairs
+
+    def said(**moved: str) -> list[tuple[str, bool | None]]:
+        """Move a split to another one; return what stands beside each score."""
+        changed = [pair.model_copy(update={"split": moved.get(pair.split or "", pair.split)}) for pair in pairs]
+        manifests.save(today / "phone", {Pair: changed})
+        table = [line for line in listed(root, "--manifests", str(today)).splitlines() if " dB " in line]
+        (run,) = json.loads(listed(root, "--manifests", str(today), "--format", "json"))["runs"]
+        flags = [score["in_split"] for score in run["scores"]]
+        return [(re.split(r" dB +(?:1 +)?", line)[1].strip(), flag) for line, flag in zip(table, flags, strict=True)]
+
+    assert said() == [("[1]", True), ("device-srgb-float-v1", True)]
+    assert said(test="train") == [("[1]", True), ("device-srgb-float-v1, other split", False)]
+    assert said(val="train") == [("[1], other split", False), ("device-srgb-float-v1", True)]
+
+
+def test_without_a_manifest_nothing_is_said_of_the_split_and_of_a_damaged_one_its_damage(
+    session: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    root, today = tmp_path / "runs", tmp_path / "manifests"
+    train(session, root / "one")
+    assert history.rows(root)[0].scores[0].in_split is None
+    assert "other split" not in listed(root, "--manifests", str(today))
+    shutil.copytree(session / "manifests", today)
+    (today / "phone" / "pairs.parquet").write_bytes(b"")
+    result = CliRunner().invoke(main, ["runs", "--runs", str(root), "--manifests", str(today)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "finished" in result.stdout
+    assert "other split" not in result.stdout
+    assert result.stderr.count("pairs.parquet") == 1
 
 
 def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Path) -> None:  # noqa: F811

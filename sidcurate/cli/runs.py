@@ -1,16 +1,17 @@
 """`sidcurate runs`: what was trained, how far each run came, and what it is worth under which protocol."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli.console import say
-from sidcurate.cli.options import format_option, runs_option
+from sidcurate.cli.options import format_option, manifests_option, runs_option
 
 if TYPE_CHECKING:
-    from sidtrain.history import Row, Score
+    from sidtrain.history import Row, Score, Splits
 
 JSON_VERSION = 1
 COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "scenes", "protocol")
@@ -19,22 +20,43 @@ _WIDEST = 10_000  # No table is as wide.
 
 @click.command(short_help="List the runs: how far each came, and its PSNR with the protocol.")
 @runs_option
+@manifests_option
 @format_option
-def command(runs_root: Path, output_format: str) -> None:
+def command(runs_root: Path, manifests_root: Path, output_format: str) -> None:
     """List the runs of a folder.
 
     Pairs are those to train and to validate on. A run has one line for each protocol that it was measured by: numbers
-    of two protocols do not compare, nor do those of other scenes: their number stands beside each.
+    of two protocols do not compare, nor do those of other scenes: their number stands beside each, and "other split"
+    where one of them is in another part of the camera's manifest now, or in none.
     """
     from sidtrain import history
 
-    rows = history.rows(runs_root)
+    rows = history.rows(runs_root, _splits_in(manifests_root))
     if not rows:
         say(f"no run in {runs_root}: `sidcurate finetune` makes one")
     if output_format == "table":
         _print_table(rows, runs_root)
     else:
         _PRINTERS[output_format](rows)
+
+
+def _splits_in(root: Path) -> "Splits":
+    """Return what tells the split of today; a manifest that cannot be read is said once, and tells nothing."""
+    from sidcurate import manifests
+    from sidcurate.errors import SidcurateError
+    from sidcurate.schemas import Pair
+
+    known = {directory.name: directory for directory in manifests.directories(root)}
+
+    @cache
+    def scenes_of(device: str) -> Mapping[str, str | None]:
+        try:
+            return dict(manifests.load(known[device]).rows(Pair).facts("scene_id", "split")) if device in known else {}
+        except SidcurateError as error:
+            say(str(error))
+            return {}
+
+    return scenes_of
 
 
 def _print_table(rows: "Sequence[Row]", root: Path) -> None:
@@ -79,10 +101,11 @@ def _cells(row: "Row", root: Path, names: dict[str, str]) -> Iterator[tuple[str,
 
 def _protocol(score: "Score", row: "Row", names: dict[str, str]) -> str:
     """Return the protocol, and the scenes unless they are what one expects: the run's own to be tested on."""
+    moved = ["other split"] if score.in_split is False else []
     if score.protocol in names:
-        return names[score.protocol]
+        return ", ".join([names[score.protocol], *moved])
     other = [score.scenes_of] if score.scenes_of != row.device else []
-    return ", ".join([score.protocol, *other, *([score.split] if score.split != "test" else [])])
+    return ", ".join([score.protocol, *other, *([score.split] if score.split != "test" else []), *moved])
 
 
 def _print_json(rows: "Sequence[Row]") -> None:

@@ -3,7 +3,7 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -24,6 +24,8 @@ WEIGHTS, SIDECAR = "model.safetensors", "model.json"
 EVALUATIONS = ("evaluation*.json", "comparison*.json")
 
 State = Literal["running", "finished", "interrupted", "unreadable"]
+Splits = Callable[[str], Mapping[str, str | None]]
+"""The scenes of a camera, each with the part of the data set that it is in now; none where nobody knows."""
 
 
 class RunRecord(BaseModel):
@@ -52,6 +54,9 @@ class Score(BaseModel):
     of: str = described("File that says so, of the run's folder.")
     scenes_of: str = described("Slug of the camera whose scenes these are.")
     split: str = described("Part of its data set.")
+    in_split: bool | None = described(
+        "Whether its scenes are all in that part of the manifest of today; null where there is none.", default=None
+    )
 
 
 class Row(BaseModel):
@@ -77,15 +82,19 @@ def write_record(directory: Path, record: RunRecord) -> None:
     write_whole(directory / RECORD, (record.model_dump_json(indent=1) + "\n").encode())
 
 
-def rows(root: Path) -> list[Row]:
+def rows(root: Path, splits: Splits = lambda device: {}) -> list[Row]:
     """Return the runs in a folder, at any depth, by name.
+
+    Args:
+        root: folder of the runs.
+        splits: tells which scenes are in which part today.
 
     Raises:
         UsageError: there is no such folder.
     """
     if not root.is_dir():
         raise UsageError(f"no runs in {root}: there is no such folder; `sidcurate finetune` makes it, --runs names it")
-    return [_row(record.parent) for record in sorted(root.rglob(RECORD))]
+    return [_row(record.parent, splits) for record in sorted(root.rglob(RECORD))]
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
@@ -140,12 +149,12 @@ def _runs_now(directory: Path) -> bool:
         os.close(handle)
 
 
-def _row(directory: Path) -> Row:
+def _row(directory: Path, splits: Splits) -> Row:
     """Return the row of a run; one that cannot be read is a row too, and hides no other."""
     try:
         record = RunRecord.model_validate_json((directory / RECORD).read_text(encoding="utf-8"))
         step = max((line["step"] for line in read_log(directory)), default=0)
-        scores = (*_validation(directory), *_evaluations(directory))
+        scores = (*_validation(directory, splits), *_evaluations(directory, splits))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Row(run=str(directory), state="unreadable", fault=_in_words(error))
     execution = record.execution
@@ -186,17 +195,31 @@ def _what_it_does(recipe: Recipe) -> str:
     return recipe.model_dump_json(exclude={"device_type"})
 
 
-def _validation(directory: Path) -> Iterator[Score]:
+def _scenes(evaluation: Mapping[str, Any]) -> set[str]:
+    return {score["scene_id"] for score in evaluation["scores"]}
+
+
+def _in_split(scenes: Iterable[str], split: str, now: Mapping[str, str | None]) -> bool | None:
+    return all(now.get(scene) == split for scene in scenes) if now else None
+
+
+def _validation(directory: Path, splits: Splits) -> Iterator[Score]:
     """Yield what the side-car says of the weights that the run keeps."""
     path = directory / SIDECAR
     if path.exists():
         content = json.loads(path.read_text(encoding="utf-8"))
         for protocol, metrics in content["metrics"].items():
-            psnr = metrics["val_psnr_db"]
-            yield Score(psnr_db=psnr, protocol=protocol, of=path.name, scenes_of=content["device"], split="val")
+            yield Score(
+                psnr_db=metrics["val_psnr_db"],
+                protocol=protocol,
+                of=path.name,
+                scenes_of=content["device"],
+                split="val",
+                in_split=_in_split(content["scenes"]["val"], "val", splits(content["device"])),
+            )
 
 
-def _evaluations(directory: Path) -> Iterator[Score]:
+def _evaluations(directory: Path, splits: Splits) -> Iterator[Score]:
     """Yield the mean over all ratios of each evaluation in the folder that judged the weights that lie there now.
 
     A record knows its networks by the sums of their weights: others of the same table, and weights that the run has
@@ -217,4 +240,5 @@ def _evaluations(directory: Path) -> Iterator[Score]:
                     of=path.name,
                     scenes_of=content["device"],
                     split=content["split"],
+                    in_split=_in_split(_scenes(content), content["split"], splits(content["device"])),
                 )
