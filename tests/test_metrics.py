@@ -80,8 +80,46 @@ def test_ssim_of_a_drawing_is_that_of_its_oracle_though_all_its_rounding_errors_
 
 
 @pytest.mark.parametrize("variant", metrics.SSIM_VARIANTS)
+@pytest.mark.parametrize("level", [0.02, 0.5, 0.98])
+def test_ssim_of_a_nearly_flat_picture_loses_nothing_to_its_brightness(variant, level):
+    flat = np.full((150, 160, 3), level, np.float32)
+    stripes = np.float32(0.03) * (np.arange(160) // 3 % 2)[:, None].astype(np.float32)
+    for output, target in ((noisy(flat, 0.03), flat), (flat - stripes, flat - np.roll(stripes, 2, axis=0))):
+        target = np.clip(target, 0, 1)
+        assert metrics.ssim(output, target, variant) == pytest.approx(
+            oracle_ssim(output, target, variant), abs=PROMISED / 3
+        )
+
+
+@pytest.mark.parametrize("variant", metrics.SSIM_VARIANTS)
+def test_ssim_takes_double_precision_too_and_pictures_that_no_copy_made_dense(variant):
+    target = structured(150, 160)
+    output = noisy(target)
+    expected = oracle_ssim(output, target, variant)
+    assert metrics.ssim(output.astype(np.float64), target.astype(np.float64), variant) == pytest.approx(
+        expected, abs=PROMISED
+    )
+    assert metrics.ssim(output[::-1, ::-1], target[::-1, ::-1], variant) == pytest.approx(expected, abs=PROMISED)
+
+
+def test_a_tile_at_the_edge_knows_nothing_of_the_tile_before():
+    window = metrics._window("gaussian")
+    used, fresh = similarity.Tiles(window, 3), similarity.Tiles(window, 3)
+    broken = np.full((similarity.ROWS + 10, similarity.COLUMNS + 10, 3), np.nan, np.float32)
+    assert math.isnan(used.similarity_sum(broken, broken))
+    target = structured(47, 53)
+    assert used.similarity_sum(noisy(target), target) == fresh.similarity_sum(noisy(target), target)
+
+
+@pytest.mark.parametrize("variant", metrics.SSIM_VARIANTS)
 def test_ssim_is_that_of_its_oracle_where_tiles_meet(variant):
-    for height, width in ((similarity.ROWS + 11, similarity.COLUMNS + 11), (40, similarity.COLUMNS + 10)):
+    rows, columns = similarity.ROWS, similarity.COLUMNS
+    for height, width in (
+        (rows + 11, columns + 11),
+        (40, columns + 10),
+        (rows + 10, 40),
+        (2 * rows + 50, columns + 75),
+    ):
         target = structured(height, width)
         expected = oracle_ssim(noisy(target), target, variant)
         assert metrics.ssim(noisy(target), target, variant) == pytest.approx(expected, abs=PROMISED)
