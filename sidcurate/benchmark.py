@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from sidcurate import measuring, pairing, rules
+from sidcurate import measuring, pairing, rules, traces
 from sidcurate.align import measure_pair, trace
 from sidcurate.errors import MissingResourceError
 from sidcurate.grades import CLEAN, DEVICES, RATIOS, Grade
@@ -166,7 +166,7 @@ def outcome(trial: Trial) -> Outcome:
 
 def _measured(pair: Pair, captures: Sequence[Capture], manifest: Path) -> Pair:
     hashes = {capture.path: capture.sha256 or "" for capture in captures}
-    kept = [measuring.trace_path(manifest, hashes[path]) for path in (pair.short_path, pair.long_path)]
+    kept = [traces.path(manifest, hashes[path]) for path in (pair.short_path, pair.long_path)]
     if not all(path.is_file() for path in kept):
         return pair
     return pair.model_copy(update=measuring.as_fields(measure_pair(*map(trace.load, kept))))

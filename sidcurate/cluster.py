@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from distributed import Client, Future
 from distributed.comm.core import CommClosedError
 
-from sidcurate import __version__, measuring, reading, station
+from sidcurate import __version__, reading, station, traces
 from sidcurate.durable import write_whole
 from sidcurate.errors import MissingResourceError, SidcurateError, UsageError
 from sidcurate.places import Folder, Place
@@ -121,7 +121,7 @@ class Cluster:
         self._asked(lambda: self._client.register_plugin(Station(place, reading.reader()), name=name))
         for task, read in self._results(Task(name, place, file, device, manifest is not None) for file in files):
             if read.trace is not None and manifest is not None:
-                write_whole(measuring.trace_path(manifest, read.capture.sha256 or ""), read.trace)
+                write_whole(traces.path(manifest, read.capture.sha256 or ""), read.trace)
             yield task.file, read.capture
 
     def leave(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sidcurate import commits, entries, files, journal, manifests, measuring, source
+from sidcurate import commits, entries, files, journal, manifests, source, traces
 from sidcurate.align import trace
 from sidcurate.counted import counted
 from sidcurate.durable import read_bounded
@@ -171,7 +171,7 @@ def _after(path: Path, error: Exception) -> str:
 
 def _examine_traces(found: Examination, directory: Path, rows: Rows[Capture], *, deep: bool) -> None:
     for sha256, height, width in rows.facts("sha256", "height", "width"):
-        path = measuring.trace_path(directory, sha256 or "")
+        path = traces.path(directory, sha256 or "")
         if _HASH.fullmatch(sha256 or "") and os.path.lexists(path):
             found.add("trace", path, _trace_fault(path, (height, width), deep=deep), _INGEST_AGAIN)
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-from sidcurate import headers, journal, kept, manifests, measuring, pairing, reading, shards, source, splits
+from sidcurate import headers, journal, kept, manifests, measuring, pairing, reading, shards, source, splits, traces
 from sidcurate.errors import UsageError
 from sidcurate.isolation import crew
 from sidcurate.manifests import Given, Manifest
@@ -204,7 +204,7 @@ def _journaled(
 ) -> dict[str, Capture]:
     """Return captures by path, each kept in the journal of a folder as soon as it was read, if there is a folder."""
     if folder is not None:
-        measuring.sweep_traces(folder)
+        traces.sweep(folder)
     captures: dict[str, Capture] = {}
     with journal.appending(folder, place.name, reading.reader()) if folder else nullcontext() as append:
         for file, capture in readings:

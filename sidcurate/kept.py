@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidcurate import journal, measuring, reading
+from sidcurate import journal, reading, traces
 from sidcurate.places import Place
 from sidcurate.rows import Rows
 from sidcurate.scan import RawFile
@@ -65,4 +65,4 @@ def is_stale(last: Source) -> bool:
 
 def _trace_is_kept(row: Capture, directory: Path) -> bool:
     needed = row.status == "ok" and reading.has_trace(row)
-    return not needed or measuring.trace_path(directory, row.sha256 or "").is_file()
+    return not needed or traces.path(directory, row.sha256 or "").is_file()

@@ -7,15 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from sidcurate.align import PairFacts, measure_pair, trace
+from sidcurate import traces
+from sidcurate.align import PairFacts
 from sidcurate.align.estimates import Estimate
-from sidcurate.durable import sweep
 from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.pairing import Match
 from sidcurate.rows import Rows, arrow_schema
 from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
+from sidcurate.traces import Task
 
-_FOLDER = "traces"
 # Facts of a pair by the name of the value; the standard error stands beside it.
 _ESTIMATES = {
     "correlation": "correlation_se",
@@ -38,23 +38,6 @@ FACTS = (
 
 _NEVER_READ = "nobody has read the pixels of both its frames; `sidcurate ingest` does"
 _NO_TRACE = "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"
-
-
-@dataclass(frozen=True)
-class _Task:
-    row: int
-    short: Path
-    long: Path
-
-
-def trace_path(directory: Path, sha256: str) -> Path:
-    """Return where the trace of a raw is kept: under the hash of the raw, so that it can always be made again."""
-    return directory / _FOLDER / f"{sha256}.npz"
-
-
-def sweep_traces(directory: Path) -> None:
-    """Remove what an ingest that died has left half-written beside the traces."""
-    sweep(directory / _FOLDER)
 
 
 @dataclass(frozen=True)
@@ -106,7 +89,7 @@ def measured(
     fresh: list[dict[str, Any]] = []
     reasons = [None if place is not None else _why_unmeasured(key) for key, place in zip(keys, places, strict=True)]
     tasks = list(_tasks({row: key for row, key in enumerate(keys) if places[row] is None and all(key)}, directory))
-    for done, (task, result) in enumerate(map_isolated(_measure, tasks, workers), start=1):
+    for done, (task, result) in enumerate(map_isolated(traces.measure, tasks, workers), start=1):
         places[task.row] = len(known.rows) + len(fresh)
         reasons[task.row] = result.reason if isinstance(result, Failure) else None
         fresh.append({} if isinstance(result, Failure) else as_fields(result))
@@ -155,15 +138,11 @@ def as_fields(facts: PairFacts) -> dict[str, Any]:
     return fields
 
 
-def _tasks(keys: Mapping[int, tuple[str, str]], directory: Path) -> Iterator[_Task]:
+def _tasks(keys: Mapping[int, tuple[str, str]], directory: Path) -> Iterator[Task]:
     for row, hashes in keys.items():
-        short, long = (trace_path(directory, sha256) for sha256 in hashes)
+        short, long = (traces.path(directory, sha256) for sha256 in hashes)
         if short.is_file() and long.is_file():
-            yield _Task(row, short, long)
-
-
-def _measure(task: _Task) -> PairFacts:
-    return measure_pair(trace.load(task.short), trace.load(task.long))
+            yield Task(row, short, long)
 
 
 def _value(estimate: Estimate | None) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sidcurate import ingest, kept, manifests, measuring, reading, shards, source
+from sidcurate import ingest, kept, manifests, measuring, reading, shards, source, traces
 from sidcurate.align import trace
 from sidcurate.durable import read_bounded, write_whole
 from sidcurate.errors import IntegrityError, UsageError
@@ -109,13 +109,13 @@ def _take_traces(parts: Sequence[Part], directory: Path, progress: Callable[[str
     Raises:
         IntegrityError: one is missing or damaged.
     """
-    measuring.sweep_traces(directory)
+    traces.sweep(directory)
     done, total = 0, sum(len(part.rows) for part in parts)
     for part in parts:
         for row in part.rows.views():
-            target = measuring.trace_path(directory, row.sha256 or "")
+            target = traces.path(directory, row.sha256 or "")
             if row.status == "ok" and reading.has_trace(row) and not target.is_file():
-                write_whole(target, _trace(part, row.path, measuring.trace_path(part.folder, row.sha256 or "")))
+                write_whole(target, _trace(part, row.path, traces.path(part.folder, row.sha256 or "")))
             done += 1
             progress("copying traces", done, total)
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Complex128, Float32, Float64
 
+from sidcurate import traces
 from sidcurate.align import trace
 from sidcurate.align.blocks import BLOCK_BINS, Blocks, blocks
 from sidcurate.align.changes import still_line
 from sidcurate.align.fit import Line
 from sidcurate.align.trace import Trace
 from sidcurate.errors import IntegrityError
-from sidcurate.measuring import trace_path
 from sidcurate.rules import Limits
 from sidcurate.rules.views import PairView
 from sidcurate.schemas import Capture, Pair
@@ -133,7 +133,7 @@ def pictures(directory: Path, view: PairView, limits: Limits) -> Pictures:
 def _traces(directory: Path, view: PairView) -> tuple[Trace, Trace] | str:
     """Return the traces of both frames, or why they cannot be laid on each other."""
     for capture in (view.short, view.long):
-        if not capture.sha256 or not trace_path(directory, capture.sha256).is_file():
+        if not capture.sha256 or not traces.path(directory, capture.sha256).is_file():
             return f"the trace of {capture.path} is not kept; `sidcurate ingest` makes it again from the raw"
     try:
         short, long = (_load(directory, capture) for capture in (view.short, view.long))
@@ -145,7 +145,7 @@ def _traces(directory: Path, view: PairView) -> tuple[Trace, Trace] | str:
 
 
 def _load(directory: Path, capture: Capture) -> Trace:
-    return trace.load(trace_path(directory, capture.sha256 or ""))
+    return trace.load(traces.path(directory, capture.sha256 or ""))
 
 
 def _laid(pair: Pair) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import rawpy
 
-from sidcurate import levels, measuring, metadata, raw
+from sidcurate import levels, metadata, raw, traces
 from sidcurate.align import detail, trace
 from sidcurate.errors import UnreadableRawError
 from sidcurate.exposure import seconds_in_name
@@ -145,7 +145,7 @@ def _trace_facts(task: _Task, frame: raw.RawFrame, digest: str) -> dict[str, flo
     if task.manifest is None or frame.mosaic is None or not has_trace(sensor):
         return {}
     kept = trace.measure(frame.mosaic, sensor.cfa or "", sensor.black_level, sensor.white_level)
-    trace.save(measuring.trace_path(task.manifest, digest), kept)
+    trace.save(traces.path(task.manifest, digest), kept)
     facts: dict[str, float] = {}
     if noise := detail.noise(kept):
         facts |= {"noise_dn": noise.value, "noise_se_dn": noise.se, "noise_level_dn": noise.level_dn}

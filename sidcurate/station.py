@@ -14,7 +14,7 @@ from typing import cast
 
 from distributed import Worker, WorkerPlugin, get_worker
 
-from sidcurate import __version__, measuring, reading
+from sidcurate import __version__, reading, traces
 from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 from sidcurate.isolation import Crew, crew, map_isolated
 from sidcurate.places import Place
@@ -128,7 +128,7 @@ def read(task: Task) -> Read:
             manifest = Path(folder) if task.keeps_trace else None
             read = reading.read_captures(task.place, [task.file], task.device, station.crew(), manifest)
             ((_, capture),) = read
-            trace = measuring.trace_path(Path(folder), capture.sha256 or "")
+            trace = traces.path(Path(folder), capture.sha256 or "")
             return Read(capture, trace.read_bytes() if trace.is_file() else None)
     except Terminated as error:
         raise WorkerEndsError from error

@@ -1,6 +1,8 @@
 """From traces to facts in the manifest: measured once, under the right names, null where a trace is missing."""
 
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import fields
 from fractions import Fraction
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from factories import write_source
 
-from sidcurate import manifests, measuring, source
+from sidcurate import manifests, measuring, source, traces
 from sidcurate.align import PairFacts
 from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
@@ -122,6 +124,13 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
     assert facts == {row.pair_id: row.measured_ratio for row in manifest.pairs}
 
 
+def test_a_worker_starts_without_the_tables():
+    code = "import sys, sidcurate.reading, sidcurate.traces; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "rawpy" in run.stdout.split()
+    assert not {"pyarrow", "pandas", "sidcurate.rows"} & set(run.stdout.split())
+
+
 def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path, workers: Crew):
     manifest = manifests.load(ingested / "cam")
     nothing = measuring.Known.nothing()
@@ -145,7 +154,7 @@ def test_a_lost_trace_is_made_again_from_its_raw(session: Path):
 def test_a_damaged_trace_is_an_error_that_says_what_to_do(session: Path, workers: Crew):
     directory = session / "cam"
     manifest = manifests.load(directory)
-    torn = measuring.trace_path(directory, manifest.captures[0].sha256 or "")
+    torn = traces.path(directory, manifest.captures[0].sha256 or "")
     torn.write_bytes(torn.read_bytes()[:1000])
     with pytest.raises(IntegrityError, match="delete it and ingest again"):
         measuring.measured(manifest.pairs, manifest.captures, directory, measuring.Known.nothing(), workers)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import measuring, shards
+from sidcurate import shards, traces
 from sidcurate.cli import main
 from sidcurate.ingest import ingest, ingest_shard
 from sidcurate.scan import scan
@@ -235,7 +235,7 @@ def test_a_damaged_shard_is_refused_with_its_name(made: Path, name: str) -> None
 
 def test_a_trace_that_is_gone_is_named_with_what_makes_it(made: Path) -> None:
     part = shards.load(made / "2-of-3")
-    (made / "2-of-3/traces" / measuring.trace_path(made, part.rows.records()[0].sha256 or "").name).unlink()
+    (made / "2-of-3/traces" / traces.path(made, part.rows.records()[0].sha256 or "").name).unlink()
     done = merge(made)
     assert done.exit_code == 5
     assert "--device cam --shard 2/3" in done.stderr

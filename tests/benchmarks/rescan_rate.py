@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidcurate import manifests, measuring, reading, source
+from sidcurate import manifests, reading, source, traces
 from sidcurate.ingest import ingest
 from sidcurate.scan import scan
 from sidcurate.schemas import Capture, Pair
@@ -40,7 +40,7 @@ def make_ingested(raws: Path, directory: Path) -> None:
     """Write names of raws, and the manifest that an ingest of them would have left."""
     tables = factories.session(*(factories.scene(number) for number in range(SCENES)))
     for capture in tables.captures:
-        path, trace = raws / capture.path, measuring.trace_path(directory, capture.sha256)
+        path, trace = raws / capture.path, traces.path(directory, capture.sha256)
         for file in (path, trace):
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
