@@ -27,8 +27,8 @@ LOCK = ".lock"
 START_AGAIN = "move the folder away and run `sidcurate ingest` again"
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)\n")
 _STAGED = re.compile(r"\.(.+)\.([0-9a-f]{64})")
-_MOST_RECORD_BYTES = 1 << 16
-_MOST_FILE_BYTES = 1 << 30
+MOST_RECORD_BYTES = 1 << 16
+MOST_FILE_BYTES = 1 << 30
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 0.02
 
@@ -87,9 +87,9 @@ def replace(
         if based_on is not None and dict(based_on) != dict(last):
             raise UsageError(f"{folder} was changed by another process meanwhile, nothing was written; run again")
         _clear(folder)
-        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        sums = sums_of(files)
         changed = {name: digest for name, digest in sums.items() if digest != last.get(name)}
-        text = "".join(f"{digest}  {name}\n" for name, digest in sorted((last | changed).items())).encode()
+        text = record_of(last | changed)
         new = changed | dict.fromkeys(beside or (), hashlib.sha256(text).hexdigest())
         contents = {**files, **(beside or {})}
         for name, digest in new.items():
@@ -107,19 +107,48 @@ def record(folder: Path, names: Sequence[str]) -> dict[str, str]:
     """
     path = folder / RECORD
     try:
-        text = read_bounded(path, _MOST_RECORD_BYTES).decode()
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError) as error:
+        content = read_bounded(path, MOST_RECORD_BYTES)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise IntegrityError(f"{path} cannot be read ({error}); {START_AGAIN}") from error
+    return parsed(content, path, names, START_AGAIN)
+
+
+def parsed(content: bytes, where: object, names: Sequence[str], cure: str) -> dict[str, str]:
+    """Return the hash of each file by its name, as the bytes of a record have it.
+
+    Args:
+        content: the record.
+        where: what it is called in messages.
+        names: every name that it may have.
+        cure: what to do about one that is none of ours.
+
+    Raises:
+        IntegrityError: it is none of ours.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise IntegrityError(f"{where} cannot be read ({error}); {cure}") from error
     lines = [(match[2], match[1]) for match in _LINE.finditer(text)]
     sums = dict(lines)
     if foreign := set(sums) - set(names):
         raise IntegrityError(
-            f"{path} names {foreign.pop()!r}, which this version does not know; if a newer sidcurate wrote it, upgrade "
-            f"(`pip install -U sidcurate`), else {START_AGAIN}"
+            f"{where} names {foreign.pop()!r}, which this version does not know; if a newer sidcurate wrote it, "
+            f"upgrade (`pip install -U sidcurate`), else {cure}"
         )
     if not sums or len(sums) < len(lines) or _LINE.sub("", text):
-        raise IntegrityError(f"{path} is empty or not as it was written; {START_AGAIN}")
+        raise IntegrityError(f"{where} is empty or not as it was written; {cure}")
     return sums
+
+
+def record_of(sums: Mapping[str, str]) -> bytes:
+    """Return the bytes of the record of some files, given their hashes by name."""
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(sums.items())).encode()
+
+
+def sums_of(files: Mapping[str, bytes]) -> dict[str, str]:
+    """Return the hash of each file by its name."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def committed(folder: Path, name: str, digest: str) -> tuple[Path, bytes]:
@@ -130,7 +159,7 @@ def committed(folder: Path, name: str, digest: str) -> tuple[Path, bytes]:
     """
     for path in (folder / name, staged(folder, name, digest)):
         try:
-            content = read_bounded(path, _MOST_FILE_BYTES)
+            content = read_bounded(path, MOST_FILE_BYTES)
         except FileNotFoundError:
             continue
         if hashlib.sha256(content).hexdigest() == digest:
@@ -187,7 +216,7 @@ def _finished(folder: Path, names: Sequence[str]) -> dict[str, str]:
 
 def _record_digest(folder: Path) -> str:
     try:
-        return hashlib.sha256(read_bounded(folder / RECORD, _MOST_RECORD_BYTES)).hexdigest()
+        return hashlib.sha256(read_bounded(folder / RECORD, MOST_RECORD_BYTES)).hexdigest()
     except (FileNotFoundError, NotADirectoryError):
         return hashlib.sha256(b"").hexdigest()
 

@@ -132,9 +132,22 @@ def load(directory: Path, progress: Callable[[str, int, int], None] = _silent) -
         UsageError: the folder is a shard.
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
+    return of_commit(directory, commit(directory), progress)
+
+
+def commit(directory: Path) -> commits.Commit:
+    """Return the verified bytes of one manifest folder; errors as `load`."""
     if (directory / SHARD).exists():
         raise UsageError(f"{directory} is a shard, not yet a manifest: {_merge(directory.parent)}")
-    commit = commits.read(directory, FILES)
+    return commits.read(directory, FILES)
+
+
+def of_commit(directory: Path, commit: commits.Commit, progress: Callable[[str, int, int], None] = _silent) -> Manifest:
+    """Return the tables of a commit whose bytes are verified.
+
+    Raises:
+        IntegrityError: a table is no table of ours, or of a newer schema.
+    """
     found = {model: _packed(directory, commit, model) for model in RECORDS}
     return Manifest(
         directory=directory,

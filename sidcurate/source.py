@@ -18,7 +18,7 @@ FILE = "source.json"
 DEFAULT_SCENE_GAP_S = 60.0
 Seen: TypeAlias = tuple[int, int] | tuple[int, int, str]
 """What a listing says of a file: size in bytes, modification time in ns, and in a bucket the ETag."""
-_MOST_BYTES = 1 << 30  # four million raws with long names
+MOST_BYTES = 1 << 30  # four million raws with long names
 
 
 class ToldPair(BaseModel):
@@ -77,12 +77,26 @@ def path(directory: Path) -> Path:
 
 
 def _read(path: Path) -> Source:
+    return parsed(read_bounded(path, MOST_BYTES), path, "mend it, or delete it and ingest again")
+
+
+def parsed(content: bytes, where: object, cure: str) -> Source:
+    """Return what the bytes of the file say.
+
+    Args:
+        content: the bytes.
+        where: what the file is called in messages.
+        cure: what to do about one that cannot be understood.
+
+    Raises:
+        IntegrityError: it cannot.
+    """
     try:
-        return Source.model_validate_json(read_bounded(path, _MOST_BYTES))
+        return Source.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        raise IntegrityError(f"{path}: {field}: {first['msg']}; mend it, or delete it and ingest again") from error
+        raise IntegrityError(f"{where}: {field}: {first['msg']}; {cure}") from error
 
 
 def content(source: Source) -> bytes:
@@ -103,7 +117,10 @@ def raw_root(directory: Path) -> Path:
     """
     root = read(directory).root
     if root is None:
-        raise UsageError(f"nothing says where the raws of {directory.name} are; ingest the folder that holds them")
+        raise UsageError(
+            f"nothing says where the raws of {directory.name} are; ingest the folder that holds them, or, where the "
+            f'manifest was fetched, set "root" in {path(directory)} to it'
+        )
     if is_url(root):
         raise UsageError(
             f"the raws of {directory.name} are in {root}: copy them to a folder, such as with `aws s3 sync`, and set "

@@ -17,13 +17,15 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from sidcurate import bucket
+from sidcurate import objects
 
 SLOW_DOWN = (503, "SlowDown", "Please reduce your request rate.")
 BROKEN = (500, "InternalError", "We encountered an internal error.")
 DENIED = (403, "AccessDenied", "Access Denied")
 STRANGER = (403, "InvalidAccessKeyId", "The key does not exist in our records.")
 CUT = (200, "", "")
+# The request is carried out, and nobody hears of it.
+LOST = (500, "InternalError", "The answer was lost.")
 REGION = "us-east-1"
 
 
@@ -31,13 +33,19 @@ REGION = "us-east-1"
 class Store:
     """The server.
 
-    `faults` are the answers that the next GETs of a path get instead of the object; a listing comes in pages of `page`.
+    `faults` are the answers that the next requests of a method and path get instead of the object; a listing comes in
+    pages of `page`; `asked` are the GETs, `sent` the paths of the PUTs, and `deaf_to` is a header of theirs that
+    it takes no notice of.
     """
 
     url: str = ""
     page: int = 1000
-    faults: dict[str, Iterator[tuple[int, str, str]]] = field(default_factory=dict)
+    faults: dict[tuple[str, str], Iterator[tuple[int, str, str]]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)
+    deaf_to: str = ""
+    # The server looks whether a condition holds, and then writes: here nobody comes between.
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     def environment(self) -> dict[str, str]:
         """What leads a client here, and nowhere else."""
@@ -65,24 +73,45 @@ class Store:
                 key = "/".join(filter(None, (prefix, path.relative_to(folder).as_posix())))
                 client.put_object(Bucket=name, Key=key, Body=path.read_bytes())
 
-    def spoil(self, path: str, faults: Iterable[tuple[int, str, str]]) -> None:
-        """Let the next GETs of `/bucket/key` fail."""
-        self.faults[path] = iter(faults)
+    def spoil(self, path: str, faults: Iterable[tuple[int, str, str]], method: str = "GET") -> None:
+        """Let the next requests of `/bucket/key` fail."""
+        self.faults[method, path] = iter(faults)
+
+    def forget(self) -> None:
+        """Answer as a store does, and forget what was asked."""
+        self.faults.clear()
+        self.asked.clear()
+        self.sent.clear()
+        self.page, self.deaf_to = 1000, ""
 
     def wrap(self, app: Callable[..., Any]) -> Callable[..., Any]:
         """Return the server's application with its answers spoilt."""
 
         def answer(environ: dict[str, Any], start: Callable[..., Any]) -> Any:
-            path = environ["PATH_INFO"].encode("latin1").decode()
-            if environ["REQUEST_METHOD"] == "GET":
-                self.asked.append((path, environ.get("HTTP_RANGE", "")))
-                if "list-type" in environ["QUERY_STRING"]:
-                    environ["QUERY_STRING"] += f"&max-keys={self.page}"
-                if fault := next(self.faults.get(path, iter(())), None):
-                    return cut(app, environ, start) if fault is CUT else refuse(fault, start)
-            return app(environ, start)
+            path, method = environ["PATH_INFO"].encode("latin1").decode(), environ["REQUEST_METHOD"]
+            self._note(path, method, environ)
+            fault = next(self.faults.get((method, path), iter(())), None)
+            if fault is None:
+                with self.writing if method == "PUT" else contextlib.nullcontext():
+                    return app(environ, start)
+            if fault is CUT:
+                return cut(app, environ, start)
+            if fault is LOST:
+                b"".join(app(environ, lambda *_: None))
+            else:
+                environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            return refuse(fault, start)
 
         return answer
+
+    def _note(self, path: str, method: str, environ: dict[str, Any]) -> None:
+        if method == "GET":
+            self.asked.append((path, environ.get("HTTP_RANGE", "")))
+            if "list-type" in environ["QUERY_STRING"]:
+                environ["QUERY_STRING"] += f"&max-keys={self.page}"
+        elif method == "PUT":
+            self.sent.append(path)
+            environ.pop(self.deaf_to, None)
 
 
 def refuse(fault: tuple[int, str, str], start: Callable[..., Any]) -> list[bytes]:
@@ -111,8 +140,8 @@ def serving() -> Iterator[Store]:
         for name, value in store.environment().items():
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
-        bucket._client.cache_clear()
+        objects.client.cache_clear()
         yield store
-    bucket._client.cache_clear()
+    objects.client.cache_clear()
     server.shutdown()
     server.server_close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import bucket, headers, manifests, rawfile, source
+from sidcurate import bucket, headers, manifests, objects, rawfile, source
 from sidcurate.bucket import Bucket
 from sidcurate.cli import main
 from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
@@ -51,9 +51,7 @@ def store(raws: Path) -> Iterator[Store]:
 @pytest.fixture(autouse=True)
 def clean(store: Store) -> Iterator[None]:
     yield
-    store.faults.clear()
-    store.asked.clear()
-    store.page = 1000
+    store.forget()
 
 
 @pytest.fixture
@@ -269,9 +267,9 @@ def test_a_machine_that_cannot_ask_says_what_is_missing(
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name)
-    bucket._client.cache_clear()
+    objects.client.cache_clear()
     result = run("ingest", "s3://night/cam", "--manifests", tmp_path)
-    bucket._client.cache_clear()
+    objects.client.cache_clear()
     assert result.exit_code == 4
     assert words in result.stderr
 
@@ -281,13 +279,13 @@ def test_a_store_that_is_not_there_is_an_error_of_its_own(
 ) -> None:
     file = place.scan().raws[0]
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # Nobody listens to the discard port.
-    bucket._client.cache_clear()
+    objects.client.cache_clear()
     for ask in (place.scan, place.standing, lambda: place.read(file)):
         with pytest.raises(
             MissingResourceError, match=r"cannot be reached .* see to the line, and to AWS_ENDPOINT_URL"
         ):
             ask()
-    bucket._client.cache_clear()
+    objects.client.cache_clear()
 
 
 def test_without_the_extra_the_verb_says_what_to_install(tmp_path: Path) -> None:
@@ -298,10 +296,12 @@ def test_without_the_extra_the_verb_says_what_to_install(tmp_path: Path) -> None
     assert "pip install 'sidcurate[s3]'" in done.stderr
 
 
-def test_manifests_are_written_to_folders_only(store: Store) -> None:
-    result = run("ingest", "s3://night/cam", "--manifests", "s3://night/m")
+@pytest.mark.parametrize("verb", [("ingest", "s3://night/cam"), ("validate",), ("finetune", "--device", "cam")])
+def test_manifests_are_in_folders_only(store: Store, verb: tuple[str, ...]) -> None:
+    result = run(*verb, "--manifests", "s3://night/m")
     assert result.exit_code == 2
-    assert "a manifest is written to a folder of this machine" in result.stderr
+    assert "`sidcurate manifest push` sends one to a bucket, `sidcurate manifest fetch` brings it" in result.stderr
+    assert store.asked == []
 
 
 def test_other_verbs_do_not_go_to_the_bucket_and_say_so(

@@ -175,13 +175,14 @@ def _check_ways(times_csv: Path | None, shard: "Shard | None", scheduler: str | 
 
 
 def _place(folder: str) -> "Place":
-    from sidcurate import bucket
+    from sidcurate import objects
+    from sidcurate.bucket import Bucket
     from sidcurate.places import Folder
 
-    if not folder.startswith(bucket.SCHEME):
+    if not folder.startswith(objects.SCHEME):
         return Folder(Path(folder))
-    bucket.require_s3_extra()
-    return bucket.Bucket.at(folder)
+    objects.require_s3_extra()
+    return Bucket.at(folder)
 
 
 def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Readers | None]":
@@ -203,8 +204,6 @@ def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Read
 
 
 def _check_apart(directory: Path, place: "Place") -> None:
-    if directory.parts[0] == "s3:":
-        raise UsageError("a manifest is written to a folder of this machine: name one with --manifests")
     if directory.resolve().is_relative_to(place.name):
         raise UsageError(f"{directory.parent} lies in {place}, where nothing is written: name another with --manifests")
 

@@ -1,17 +1,30 @@
-"""`sidcurate manifest`: whole manifests, such as one made of shards."""
+"""`sidcurate manifest`: whole manifests, such as one made of shards, or one in a bucket."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option
+from sidcurate.cli.console import progress, say, say_next
+from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option, naming
 from sidcurate.counted import counted
+
+if TYPE_CHECKING:
+    from sidcurate.objects import Objects
+    from sidcurate.sharing import Moved
 
 SOME_UNREADABLE = 3
 
 
-@click.group(short_help="Make one manifest of shards.")
+traces_option = click.option(
+    "--traces",
+    is_flag=True,
+    help="What is kept of each raw's pixels too: for `validate --explain`, `pair` and `ingest`.",
+)
+address_argument = click.argument("address", metavar="s3://BUCKET/PREFIX")
+
+
+@click.group(short_help="Make one manifest of shards; send and bring one by a bucket.")
 def command() -> None:
     """Work on whole manifests."""
 
@@ -42,3 +55,54 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     click.echo(f"manifest: {merged.directory}")
     say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {merged.directory.name}")
     ctx.exit(SOME_UNREADABLE if unreadable else 0)
+
+
+@command.command(short_help="Send a manifest to a bucket.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@address_argument
+@traces_option
+def push(folder: Path, address: str, traces: bool) -> None:
+    """Send the manifest in DIR, such as manifests/canon90d, to a bucket, from which others fetch it.
+
+    All its tables change there together. Where somebody else has pushed since this one was fetched, nothing is changed
+    and the exit code is 2. Raws are not sent.
+    """
+    from sidcurate import sharing
+
+    with progress() as report:
+        moved = sharing.push(folder, _store(address), traces=traces, progress=report)
+    click.echo(f"{address}: {_in_words(moved, 'sent', 'all of it is there already')}")
+
+
+@command.command(short_help="Bring a manifest from a bucket.")
+@address_argument
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
+@traces_option
+def fetch(address: str, folder: Path, traces: bool) -> None:
+    """Bring the manifest that was pushed to a bucket into DIR, such as manifests/canon90d.
+
+    Every hash is checked before anything changes here. Rows that were never pushed are not overwritten. The folder of
+    the raws is set here, as "root" in source.json.
+    """
+    from sidcurate import sharing, source
+
+    folder = folder if folder.name else folder.resolve()  # Its name is the device's.
+    with progress() as report:
+        moved = sharing.fetch(_store(address), folder, traces=traces, progress=report)
+    click.echo(f"{folder}: {_in_words(moved, 'fetched', 'its tables are here already')}")
+    if source.read(folder).root is None:
+        say(f'the raws are not here: set "root" in {folder / source.FILE} to their folder, or validate with --no-files')
+    say_next("validate", *naming(folder.name, folder.parent))
+
+
+def _store(address: str) -> "Objects":
+    from sidcurate import objects
+
+    objects.require_s3_extra()
+    return objects.Objects.at(address)
+
+
+def _in_words(moved: "Moved", how: str, nothing: str) -> str:
+    counts = ((moved.files, "file"), (moved.traces, "trace"))
+    words = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count]
+    return f"{' and '.join(words)} {how}" if words else nothing

@@ -49,12 +49,24 @@ def _as_device(name: str) -> str:
     return name if re.search(SLUG, name) else slug(name)
 
 
+def _folder_here(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    if value.parts[:1] == ("s3:",):
+        raise click.BadParameter(
+            "manifests are in a folder of this machine; `sidcurate manifest push` sends one to a bucket, "
+            "`sidcurate manifest fetch` brings it",
+            ctx,
+            parameter,
+        )
+    return value
+
+
 TRAIN_EXTRA = ("safetensors", "scipy", "torch")
 _MANIFESTS = Path("manifests")
 manifests_option = click.option(
     "--manifests",
     "manifests_root",
     type=click.Path(path_type=Path, file_okay=False),
+    callback=_folder_here,
     default=_MANIFESTS,
     show_default=True,
     help="Folder that holds one manifest a device.",
