@@ -3,26 +3,30 @@
 import json
 import os
 import re
+import shlex
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from sidcurate import commits, entries, files, journal, manifests, source, traces
 from sidcurate.align import trace
+from sidcurate.bucket import Bucket
 from sidcurate.counted import counted
 from sidcurate.durable import read_bounded
-from sidcurate.errors import IntegrityError, SidcurateError
+from sidcurate.errors import IntegrityError, SidcurateError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, FileState
+from sidcurate.source import Seen
 
 Kind = Literal["table", "source", "trace", "raw", "store entry", "checkpoint", "state"]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_SIDECAR_BYTES = 1 << 26
 _CUT_OFF = "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
+_RESTORE = "restore it from a copy, or run `sidcurate ingest` again"
 _INGEST_AGAIN = "delete it and run `sidcurate ingest` again, which makes it anew"
 
 
@@ -44,7 +48,7 @@ class Examination:
     left_out: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
 
-    def add(self, kind: Kind, path: Path, fault: str | None, cure: str) -> None:
+    def add(self, kind: Kind, path: Path | str, fault: str | None, cure: str) -> None:
         """Count one thing that was looked at, and what is wrong with it, if anything."""
         self.checked[kind] += 1
         if fault is not None:
@@ -60,7 +64,12 @@ def folders(root: Path) -> list[Path]:
 
 
 def examine_manifest(
-    found: Examination, directory: Path, progress: Callable[[str, int, int], None], *, deep: bool
+    found: Examination,
+    directory: Path,
+    progress: Callable[[str, int, int], None],
+    *,
+    deep: bool,
+    bucket: str | None = None,
 ) -> None:
     """Look at the tables of a manifest, at its traces, and at the raws that it names.
 
@@ -69,6 +78,10 @@ def examine_manifest(
         directory: folder of the manifest.
         progress: called with the stage in words, the count done and the count to do.
         deep: read every trace and hash every raw; else their sizes, and what has another time.
+        bucket: the address at or below which raws are looked at too, by their listing.
+
+    Raises:
+        MissingResourceError: the store of that address does not answer, or does not know who asks.
     """
     if (directory / journal.FILE).exists():
         found.left_out.append(
@@ -83,7 +96,7 @@ def examine_manifest(
     rows = manifest.rows(Capture)
     _examine_traces(found, directory, rows, deep=deep)
     if _examine_source(found, directory):
-        _examine_raws(found, directory, rows, progress, deep=deep)
+        _examine_raws(found, directory, rows, progress, deep=deep, bucket=bucket)
 
 
 def examine_store(found: Examination, store: Path, progress: Callable[[str, int, int], None], *, deep: bool) -> None:
@@ -164,7 +177,7 @@ def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, s
     return _CUT_OFF
 
 
-def _after(path: Path, error: Exception) -> str:
+def _after(path: Path | str, error: Exception) -> str:
     """Return what an error says, without the path that stands beside it."""
     return str(error).removeprefix(f"{path} ").partition("; ")[0]
 
@@ -189,7 +202,13 @@ def _trace_fault(path: Path, of_raw: tuple[int, int], *, deep: bool) -> str | No
 
 
 def _examine_raws(
-    found: Examination, directory: Path, rows: Rows[Capture], progress: Callable[[str, int, int], None], *, deep: bool
+    found: Examination,
+    directory: Path,
+    rows: Rows[Capture],
+    progress: Callable[[str, int, int], None],
+    *,
+    deep: bool,
+    bucket: str | None,
 ) -> None:
     read = rows.take(~rows.status.equals("listed"))
     folder = files.folder(directory)
@@ -197,7 +216,11 @@ def _examine_raws(
         found.left_out.append(f"the raws of {directory.name}: nothing says where they are")
         return None
     if away := files.out_of_reach(directory):
-        found.left_out.append(f"the raws of {directory.name}: they are in {away}")
+        if bucket and f"{away}/".startswith(f"{bucket}/"):
+            return _examine_bucket(found, Bucket.at(away), read, source.read(directory).seen)
+        found.left_out.append(
+            f"the raws of {directory.name}: they are in {away}; `--bucket {shlex.quote(away)}` lists them"
+        )
         return None
     root = Path(folder)
     if not root.is_dir():
@@ -206,10 +229,32 @@ def _examine_raws(
     looked = Rows.of(FileState, files.states(directory, rows, "deep" if deep else "changed", progress))
     recorded = read.facts("path", "size_bytes", "sha256")
     for (path, *then), now in zip(recorded, looked.facts("size_bytes", "sha256"), strict=True):
-        found.add(
-            "raw", root / path, _raw_fault(*then, *now), "restore it from a copy, or run `sidcurate ingest` again"
-        )
+        found.add("raw", root / path, _raw_fault(*then, *now), _RESTORE)
     return None
+
+
+def _examine_bucket(found: Examination, place: Bucket, read: Rows[Capture], seen: Mapping[str, Seen]) -> None:
+    """Compare what was ingested with what the listing says now; nothing is read."""
+    try:
+        listed = {file.path: file for file in place.scan().raws}
+    except UsageError as error:
+        return found.add(
+            "raw", place.name, _after(place.name, error), "see to the bucket, or ingest from another place"
+        )
+    for path, size in read.facts("path", "size_bytes"):
+        now, etag = listed.get(path), next(iter(seen.get(path, ())[2:]), None)
+        fault = _object_fault((size, etag), (now.size_bytes, now.etag) if now else None)
+        found.add("raw", f"{place}/{path}", fault, _RESTORE)
+    return None
+
+
+def _object_fault(then: tuple[int, str | None], now: tuple[int, str | None] | None) -> str | None:
+    """Return what is wrong with an object, given its size and ETag; an older ingest did not keep the latter."""
+    if now is None:
+        return "it is not there"
+    if now[0] != then[0]:
+        return f"it has {now[0]} bytes, {then[0]} were ingested"
+    return "its ETag is not the one that was ingested" if then[1] and now[1] != then[1] else None
 
 
 def _raw_fault(size_then: int | None, sha256_then: str | None, size: int | None, sha256: str | None) -> str | None:

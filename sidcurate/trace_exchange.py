@@ -66,11 +66,7 @@ def send(directory: Path, store: Objects, kept: Traces, progress: Progress) -> i
         UsageError: one is being made anew.
     """
     there = {each["Key"].removeprefix(store.prefix) for each in store.listed(_FOLDER)}
-    new = [
-        (traces.path(directory, raw), digest)
-        for raw, digest in kept.sums.items()
-        if _path(digest) not in there
-    ]
+    new = [(traces.path(directory, raw), digest) for raw, digest in kept.sums.items() if _path(digest) not in there]
 
     def send_one(path_and_digest: tuple[Path, str]) -> None:
         path, digest = path_and_digest

@@ -321,6 +321,44 @@ def test_other_verbs_do_not_go_to_the_bucket_and_say_so(
     assert store.asked == []
 
 
+def faults(manifests_root: Path, address: str, *options: str) -> tuple[int, dict[str, str]]:
+    """What `fsck` finds, by path."""
+    line = ("fsck", "--manifests", manifests_root, "--bucket", address, "--format", "json", *options)
+    done = run(*line, "--store", manifests_root / "none", "--runs", manifests_root / "none")
+    return done.exit_code, {fault["path"]: fault["fault"] for fault in json.loads(done.stdout)["faults"]}
+
+
+def test_raws_in_a_bucket_are_compared_with_its_listing_where_fsck_is_given_the_address(
+    raws: Path, store: Store, tmp_path: Path
+) -> None:
+    store.put(raws, "kept/cam")
+    ingest(Bucket("kept", "cam/"), tmp_path / "m/cam", jobs=1)
+    store.asked.clear()
+    assert faults(tmp_path / "m", "s3://other") == (0, {})
+    assert store.asked == [], "they are not below that address"
+    assert faults(tmp_path / "m", "s3://kept", "--deep") == (0, {})
+    assert not any(path.endswith(".dng") for path, _ in store.asked), "listed, and not read"
+    client = store.client()
+    client.delete_object(Bucket="kept", Key="cam/00000_00_10s.dng")
+    client.put_object(Bucket="kept", Key="cam/00001_00_10s.dng", Body=b"short")
+    content = (raws / "00002_00_10s.dng").read_bytes()
+    client.put_object(Bucket="kept", Key="cam/00002_00_10s.dng", Body=content[:-1] + bytes([content[-1] ^ 1]))
+    size = len((raws / "00001_00_10s.dng").read_bytes())
+    assert faults(tmp_path / "m", "s3://kept/cam/") == (
+        5,
+        {
+            "s3://kept/cam/00000_00_10s.dng": "it is not there",
+            "s3://kept/cam/00001_00_10s.dng": f"it has 5 bytes, {size} were ingested",
+            "s3://kept/cam/00002_00_10s.dng": "its ETag is not the one that was ingested",
+        },
+    )
+    for each in client.list_objects_v2(Bucket="kept")["Contents"]:
+        client.delete_object(Bucket="kept", Key=each["Key"])
+    code, found = faults(tmp_path / "m", "s3://kept")
+    assert (code, list(found)) == (5, ["s3://kept/cam"])
+    assert found["s3://kept/cam"].startswith("holds no raw files")
+
+
 def test_raws_that_were_copied_to_a_folder_make_the_same_manifest(place: Bucket, raws: Path, tmp_path: Path) -> None:
     ingest(place, tmp_path / "m/cam", jobs=1)
     before = sums(tmp_path / "m/cam")

@@ -29,6 +29,12 @@ COLUMNS = ("kind", "path", "fault", "cure")
     help="Folder of the runs with their checkpoints.",
 )
 @click.option("--deep", is_flag=True, help="Hash every raw and store entry, and read every trace.")
+@click.option(
+    "--bucket",
+    metavar="s3://BUCKET/PREFIX",
+    default=None,
+    help="Ask this store too: are the raws at or below the address, by the listing, those that were ingested?",
+)
 @format_option
 @click.pass_context
 def command(
@@ -38,6 +44,7 @@ def command(
     store_dir: Path,
     runs: Path,
     deep: bool,
+    bucket: str | None,
     output_format: str,
 ) -> None:
     """Check tables against SHA256SUMS, raws and traces against the tables, store and weights against their records.
@@ -47,10 +54,11 @@ def command(
     """
     from sidcurate import fsck
 
+    address = _address(bucket) if bucket else None
     found = fsck.Examination()
     with progress() as report:
         for directory in _directories(manifests_root, devices):
-            fsck.examine_manifest(found, directory, report, deep=deep)
+            fsck.examine_manifest(found, directory, report, deep=deep, bucket=address)
         fsck.examine_store(found, store_dir, report, deep=deep)
     fsck.examine_runs(found, runs, deep=deep)
     _PRINTERS[output_format](found)
@@ -69,6 +77,13 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
             known = ", ".join(path.name for path in there) or "none"
             raise UsageError(f"no manifest of device {device!r} under {root} (there: {known}); give one of those")
     return [directory for directory in there if not devices or directory.name in devices]
+
+
+def _address(bucket: str) -> str:
+    from sidcurate import objects
+
+    objects.require_s3_extra()
+    return objects.Objects.at(bucket).name
 
 
 def _print_table(found: "Examination") -> None:
