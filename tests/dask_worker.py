@@ -1,4 +1,4 @@
-"""A worker of Dask at which raws of certain names crash, hold up or are refused by what reads them.
+"""A worker of Dask at which raws of certain names crash, hold up, stop or are refused by what reads them.
 
 The processes that it starts run this file again, so that they have the same names in it.
 """
@@ -28,6 +28,8 @@ def decode_or_not(content: bytes, name: str) -> raw.RawFrame:
 def read_or_not(place: Place, files: Sequence[RawFile], *arguments: Any) -> Iterator[tuple[RawFile, Capture]]:
     if files[0].path.startswith("cursed"):
         raise RuntimeError("out of luck")
+    if files[0].path.startswith("stuck"):
+        time.sleep(3600)
     return read_captures(place, files, *arguments)
 
 

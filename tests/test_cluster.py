@@ -372,6 +372,15 @@ def test_a_worker_that_stands_still_ends_the_run_which_goes_on_without_it(addres
     assert 0 < left < 12, "the other worker went on"
 
 
+def test_a_worker_that_lives_and_brings_nothing_is_named(tmp_path: Path) -> None:
+    folder = crowd(tmp_path / "raws", "stuck", 1)
+    with scheduler(tmp_path) as own, worker(own, tmp_path):
+        wait_for(own, 1)
+        (address,) = pids(own)
+        with pytest.raises(MissingResourceError, match=rf"nothing has come back from {address} for 2 s"):
+            spread(folder, tmp_path / "cam", own, Waits(silence_s=2))
+
+
 def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
     folder = crowd(tmp_path / "raws", "slow", 8)
     with scheduler(tmp_path) as own, worker(own, tmp_path):
