@@ -64,7 +64,7 @@ def replace(
     folder: Path,
     names: Sequence[str],
     files: Mapping[str, bytes],
-    based_on: Mapping[str, str] | None = None,
+    based_on: Mapping[str, str | None] | None = None,
     beside: Mapping[str, bytes] | None = None,
 ) -> None:
     """Commit new files together; those that are not named stay as they are.
@@ -73,18 +73,18 @@ def replace(
         folder: where the files stand; made if it is missing.
         names: every name that may be committed there.
         files: new bytes by name.
-        based_on: the sums of the commit that the new files were made from.
+        based_on: the sums of the committed files that the new ones were made from, None for one that was not there.
         beside: new bytes by name of what goes with these files and is covered by no sum.
 
     Raises:
-        UsageError: somebody has committed other files since `based_on`.
+        UsageError: somebody has committed others of these files since `based_on`.
         IntegrityError: what stands there is damaged; nothing is overwritten.
         MissingResourceError: the disk is full, or refuses, or another process does not end its commit.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder, fcntl.LOCK_EX):
         last = _finished(folder, names)
-        if based_on is not None and dict(based_on) != dict(last):
+        if any(last.get(name) != digest for name, digest in (based_on or {}).items()):
             raise UsageError(f"{folder} was changed by another process meanwhile, nothing was written; run again")
         _clear(folder)
         sums = sums_of(files)

@@ -19,6 +19,9 @@ from sidcurate.shards import Shard
 from sidcurate.source import PairingRules, Source
 from sidcurate.times import Times, check_times, with_time
 
+# What an ingest is made from, and makes. Findings that somebody commits meanwhile are but stale.
+NOT_FINDINGS = Capture, Pair, Unpaired
+
 
 @dataclass(frozen=True)
 class Scanned:
@@ -117,7 +120,7 @@ def ingest(
         measure = partial(progress, "measuring pairs")
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     if not dry_run:
-        told, made_from = _source(place, found.raws, rules, times), before.sums if before else {}
+        told, made_from = _source(place, found.raws, rules, times), manifests.based_on(before, *NOT_FINDINGS)
         tables: Mapping[type[Record], Given] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
         manifests.save(directory, tables, based_on=made_from, source=told)
         journal.sweep(directory)
@@ -238,7 +241,12 @@ def pair_again(
         )
     if not dry_run:
         told = source.read(directory).model_copy(update={"pairing": rules})
-        manifests.save(directory, {Pair: pairs, Unpaired: paired.unpaired}, based_on=manifest.sums, source=told)
+        manifests.save(
+            directory,
+            {Pair: pairs, Unpaired: paired.unpaired},
+            based_on=manifests.based_on(manifest, *NOT_FINDINGS),
+            source=told,
+        )
     return PairedAgain(Rows.of(Pair, pairs), paired.unpaired)
 
 

@@ -178,7 +178,7 @@ def save(
     rows: Mapping[type[Record], Given],
     judged: Mapping[str, Any] | None = None,
     *,
-    based_on: Mapping[str, str] | None = None,
+    based_on: Mapping[str, str | None] | None = None,
     source: Source | None = None,
 ) -> None:
     """Commit new tables together; tables that are not named stay as they are.
@@ -187,11 +187,11 @@ def save(
         directory: folder of the manifest, made if it is missing.
         rows: records by their model, in the order in which they are to stand, or a table of the model's schema.
         judged: what the findings were made from; goes into the footer of findings.parquet.
-        based_on: the sums of the manifest that the rows were made from, where they were made from one.
+        based_on: what `based_on` returns of the tables that the rows were made from.
         source: what is known of the raws on this machine, where that is new; committed with the tables.
 
     Raises:
-        UsageError: another process has committed other tables since `based_on`.
+        UsageError: another process has committed others of these tables since.
         IntegrityError: what stands there is damaged; nothing is overwritten.
         MissingResourceError: the disk is full, or refuses; the manifest is what it was, or the new one.
     """
@@ -201,6 +201,16 @@ def save(
     }
     beside = {SOURCE: content(source)} if source else None
     commits.replace(directory, FILES, files, based_on, beside)
+
+
+def based_on(manifest: Manifest | None, *models: type[Record]) -> dict[str, str | None]:
+    """Return what must still stand when rows are saved that were made from some tables of a manifest.
+
+    Args:
+        manifest: as it was read; None where there was none.
+        models: those whose tables were used.
+    """
+    return {_file_name(model): manifest.sums.get(_file_name(model)) if manifest else None for model in models}
 
 
 def sha256_of(path: Path) -> str:

@@ -77,8 +77,9 @@ def merge(
         pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
+    made_from = manifests.based_on(before, *ingest.NOT_FINDINGS)
     tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: paired.unpaired}
-    manifests.save(directory, tables, based_on=before.sums if before else {}, source=told)
+    manifests.save(directory, tables, based_on=made_from, source=told)
     return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
 
 

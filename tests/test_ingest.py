@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import commits, manifests, source
+from sidcurate import commits, manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.ingest import ingest
@@ -299,6 +299,21 @@ def test_what_others_commit_during_an_ingest_is_not_overwritten(session: Path, t
     chosen = [row.split for row in manifests.load(tmp_path / "m/cam").pairs]
     again = ingest(session, tmp_path / "m/cam", jobs=1)
     assert ([row.split for row in again.pairs], again.read) == (chosen, 0)
+
+
+def test_findings_that_are_committed_during_an_ingest_are_no_hindrance(session: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "m/cam"
+    ingest(session, directory, jobs=1)
+    (session / "IMG_0000.dng").unlink()
+    shutil.copy(session / "IMG_0002.dng", session / "IMG_0009.dng")
+
+    def validate(stage: str, done: int, total: int) -> None:
+        assert run("validate", "--manifests", tmp_path / "m", "--no-files").exit_code in (0, 1)
+
+    found = ingest(session, directory, jobs=1, progress=validate)
+    manifest = manifests.load(directory)
+    assert (manifest.captures, found.gone) == (found.captures, 1)
+    assert "captures.parquet" in (verdicts.why_unjudged(manifest) or "nothing"), "the findings are of the old tables"
 
 
 def test_split_selects_scenes_by_count(session: Path, tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def command(
     --train 10 --test 10, select a subset. The findings are stale afterwards: validate again.
     """
     from sidcurate import manifests, splits, verdicts
-    from sidcurate.schemas import Pair
+    from sidcurate.schemas import RECORDS, Pair
 
     manifest = manifests.load(manifests.find(manifests_root, device))
     if reason := verdicts.why_unjudged(manifest):
@@ -56,5 +56,5 @@ def command(
         say("dry run: nothing was written")
         return
     pairs = splits.apply(manifest.pairs, parts)
-    manifests.save(manifest.directory, {Pair: pairs}, based_on=manifest.sums)
+    manifests.save(manifest.directory, {Pair: pairs}, based_on=manifests.based_on(manifest, *RECORDS))
     say_next("validate", *naming(device, manifests_root))
