@@ -10,7 +10,7 @@ from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, fewpairs
+from sidtrain import fewpairs, history
 from sidtrain.curve import Curve
 from sidtrain.recipe import Recipe
 
@@ -93,9 +93,9 @@ def test_the_same_command_goes_on_and_gives_the_same_curve(
     folder = Path("parts/phone/tiny-pairs")
     done, _ = next(fewpairs.train(trainings, manifest(session), folder, session / "store", jobs=1))
     assert done.name == "scratch-001-0"
-    weights = checkpoint.weights_path(folder / done.name).stat().st_mtime_ns
+    weights = history.weights_path(folder / done.name).stat().st_mtime_ns
     assert finetune(session, Path("parts"), "--pairs", "1,2", "--repeat", 1).exit_code == 0
-    assert checkpoint.weights_path(folder / done.name).stat().st_mtime_ns == weights, "it was not trained again"
+    assert history.weights_path(folder / done.name).stat().st_mtime_ns == weights, "it was not trained again"
     assert [dot.psnr_db for dot in curve(Path("parts")).dots] == [dot.psnr_db for dot in curve(Path("whole")).dots]
 
 

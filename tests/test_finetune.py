@@ -408,6 +408,7 @@ except SystemExit as end:
         ("--device phone --recipe demo --resume", "nothing to resume"),
         ("--device phone --recipe demo --launch 3", "cannot be shared evenly by 3 processes"),
         ("--device phone --init nope", "'nope' does not exist"),
+        ("--device phone --init .", "no such checkpoint: ."),
         ("--device phone --name a/b", "--name 'a/b' is not the name of one folder"),
         ("--device phone --pairs 2 --recipe nope", "no recipe 'nope'"),
         ("--device phone --repeat 3", "give --pairs too, or leave it out"),

@@ -141,12 +141,13 @@ class _Plan:
 
 
 def _check(asked: _Asked, typed: Set[str]) -> None:
-    """Refuse options that do not go together.
+    """Refuse options that do not go together, or name nothing that there could be.
 
     Raises:
-        UsageError: with what to leave out.
+        UsageError: with what to leave out, or to give instead.
     """
     from sidcurate.errors import UsageError
+    from sidtrain import history
 
     if asked.resume and (asked.init or asked.tune):
         raise UsageError(
@@ -154,6 +155,8 @@ def _check(asked: _Asked, typed: Set[str]) -> None:
         )
     if asked.name is not None:
         _require_plain(asked.name)
+    if asked.init:
+        history.require_checkpoint(asked.init)
     if asked.counts and (asked.resume or asked.tune or asked.processes > 1):
         raise UsageError("--pairs trains many networks, and goes on by itself: leave out --resume, --tune, --launch")
     if "repeat" in typed and not asked.counts:

@@ -24,9 +24,9 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
+from sidtrain import history
 from sidtrain.architectures import Architecture
 from sidtrain.execution import Execution
-from sidtrain.history import WEIGHTS
 from sidtrain.lineage import Ancestor, Names
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
@@ -154,7 +154,7 @@ def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
         model: the network.
         sidecar: its contract; `sha256` is filled in.
     """
-    weights = weights_path(path)
+    weights = history.weights_path(path)
     content = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
     write_whole(_staged(weights, digest), content)
@@ -173,9 +173,8 @@ def load(path: Path) -> tuple[Unet, Sidecar]:
         UsageError: no checkpoint, not one of ours, or one whose input this program does not make.
         IntegrityError: the weights are not those that the side-car describes.
     """
-    weights = weights_path(path)
-    if not weights.exists() and not weights.with_suffix(".json").exists():
-        raise UsageError(f"no such checkpoint: {path}; give the folder of a run of `sidcurate finetune`")
+    history.require_checkpoint(path)
+    weights = history.weights_path(path)
     sidecar = _read_sidecar(weights)
     staged = _staged(weights, sidecar.sha256)
     if staged.exists():
@@ -202,15 +201,10 @@ def require_none(folder: Path) -> None:
     Raises:
         UsageError: with what to do instead.
     """
-    weights = folder / WEIGHTS
+    weights = folder / history.WEIGHTS
     taken = next((file for file in (weights, weights.with_suffix(".json")) if file.exists()), None)
     if taken is not None:
         raise UsageError(f"{taken} exists; give another folder")
-
-
-def weights_path(path: Path) -> Path:
-    """Return the weights file of a run's folder, or the path itself when it names a file."""
-    return path / WEIGHTS if path.is_dir() or not path.suffix else path
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair, Split
-from sidtrain import baselines, checkpoint, lineage, networks, panels, patches, protocols, scores, store, tiles
+from sidtrain import baselines, checkpoint, history, lineage, networks, panels, patches, protocols, scores, store, tiles
 from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
@@ -109,7 +109,7 @@ def evaluate(
         jobs=jobs,
         progress=progress,
     )
-    return _write(evaluation, rows, out_dir or checkpoint.weights_path(next(iter(checkpoints.values()))).parent)
+    return _write(evaluation, rows, out_dir or history.weights_path(next(iter(checkpoints.values()))).parent)
 
 
 def judge(

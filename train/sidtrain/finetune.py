@@ -272,7 +272,7 @@ def _curves(run: Run, position: Position, group: Group) -> AbstractContextManage
 
 
 def _lost(run: Run, step: int, loss: float, pair_ids: Sequence[Sequence[str]]) -> UsageError:
-    weights = checkpoint.weights_path(run.directory)
+    weights = history.weights_path(run.directory)
     kept = f"the last good checkpoint is {weights}" if weights.exists() else "no checkpoint was saved yet"
     return UsageError(
         f"the loss is {loss} after {step} steps, on {', '.join(name for part in pair_ids for name in part)}; {kept}; "

@@ -1,4 +1,4 @@
-"""What the runs of a folder say of themselves: how far each came, and its PSNR with the protocol. No torch."""
+"""What stands in the folder of a run: whether it is one, how far it came, and its PSNR with the protocol. No torch."""
 
 import fcntl
 import json
@@ -114,6 +114,22 @@ def require_free(directory: Path, resume: bool) -> None:
         raise UsageError(f"the run {directory} exists; go on with --resume, or give another --name")
     if resume and not (directory / STATE).exists():
         raise UsageError(f"nothing to resume: {directory} holds no {STATE}; start without --resume")
+
+
+def weights_path(path: Path) -> Path:
+    """Return the weights file of a run's folder, or the path itself when it names a file."""
+    return path / WEIGHTS if path.is_dir() or not path.suffix else path
+
+
+def require_checkpoint(path: Path) -> None:
+    """Refuse a path where there is no checkpoint.
+
+    Raises:
+        UsageError: with what to give instead.
+    """
+    weights = weights_path(path)
+    if not weights.exists() and not weights.with_suffix(".json").exists():
+        raise UsageError(f"no such checkpoint: {path}; give the folder of a run of `sidcurate finetune`")
 
 
 @contextmanager
