@@ -80,12 +80,18 @@ class Scan:
         """
         self.raws.sort(key=attrgetter("path"))
         if not self.raws:
-            seen = self.side_cars + self.others.total()
-            raise UsageError(
-                f"{self.root} holds no raw files ({counted(seen, 'other file')}, {self.side_cars} of them JPEG or "
-                f"side-cars); known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
-            )
+            raise UsageError(f"{self.root} holds no raw files: {self._why_empty()}")
         return self
+
+    def _why_empty(self) -> str:
+        others = self.others.total()
+        if not self.side_cars and not others:
+            return "there is no file at all; copy the raws into it, or give another folder"
+        if not others:
+            pictures = counted(self.side_cars, "JPEG, HEIC or side-car", "JPEGs, HEICs and side-cars")
+            return f"only {pictures}; set the camera to raw, or copy the raws too"
+        seen = f"{counted(others + self.side_cars, 'other file')}, {self.side_cars} of them JPEG, HEIC or side-cars"
+        return f"{seen}; known extensions: {' '.join(sorted(RAW_SUFFIXES))}"
 
 
 class RawFile(NamedTuple):

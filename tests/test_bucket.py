@@ -240,7 +240,7 @@ def test_a_bucket_that_goes_away_in_the_middle_changes_no_manifest(store: Store,
     ("address", "code", "words"),
     [
         ("s3://nowhere", 2, "s3://nowhere cannot be listed: there is no such bucket"),
-        ("s3://night/empty", 2, "s3://night/empty holds no raw files (0 other files"),
+        ("s3://night/empty", 2, "s3://night/empty holds no raw files: there is no file at all"),
         ("s3://Not_A_Bucket", 2, "names no bucket; write s3://bucket or s3://bucket/prefix"),
         ("s3://", 2, "names no bucket"),
     ],

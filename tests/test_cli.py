@@ -1,6 +1,7 @@
 """The command line as a whole: light, and never a traceback."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -67,3 +68,25 @@ def test_a_terminal_without_the_signs_shows_a_substitute() -> None:
     command = [sys.executable, "-m", "sidcurate", "rules"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert "100-300?," in done.stdout
+
+
+@pytest.mark.parametrize("talk_too", [False, True])
+def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool) -> None:
+    """As `| head` is, which goes before all is printed."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "sidcurate", "schema"]
+    done = subprocess.run(
+        command, stdout=writer, stderr=writer if talk_too else subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr or "") == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(("columns", "wide"), [("60", False), ("200", True)])
+def test_the_rules_fit_a_terminal(columns: str, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = CliRunner().invoke(main, ["rules"]).stdout.splitlines()
+    assert all(len(line) <= int(columns) for line in lines)
+    assert any("The same bytes stand under two names." in line for line in lines), "in one line, not in a narrow column"
+    assert lines[0].startswith("code") == wide

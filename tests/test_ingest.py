@@ -5,6 +5,9 @@ import os
 import re
 import shlex
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -180,6 +183,9 @@ def test_the_summary_names_cameras_pairs_and_what_is_next(session: Path, tmp_pat
     told = shlex.split(result.stderr.split("next: sidcurate ")[1])
     assert told == ["validate", "--device", "my-camera", "--manifests", str(tmp_path / "m")]
     assert run(*told).exit_code == 0, "what it says to type next finds the manifest"
+    (session / "empty.dng").touch()
+    again = run("ingest", session, "--manifests", tmp_path / "m").stdout
+    assert "     1  unknown camera, unreadable\n" in again
 
 
 def test_a_dry_run_writes_nothing(session: Path, tmp_path: Path) -> None:
@@ -314,6 +320,26 @@ def test_findings_that_are_committed_during_an_ingest_are_no_hindrance(session: 
     manifest = manifests.load(directory)
     assert (manifest.captures, found.gone) == (found.captures, 1)
     assert "captures.parquet" in (verdicts.why_unjudged(manifest) or "nothing"), "the findings are of the old tables"
+
+
+def test_no_scene_is_not_divided(session: Path, tmp_path: Path) -> None:
+    for path in sorted(session.glob("*.dng"))[1:]:
+        path.unlink()
+    where = ("--manifests", tmp_path / "m", "--device", "cam")
+    run("ingest", session, *where)
+    done = run("split", *where)
+    assert (done.exit_code, "cam has no pair without an error, so no scene to divide" in done.stderr) == (2, True)
+
+
+def test_a_split_is_kept_though_nobody_reads_it_to_its_end(session: Path, tmp_path: Path) -> None:
+    where = ("--manifests", str(tmp_path / "m"), "--device", "cam")
+    run("ingest", session, *where)
+    reader, writer = os.pipe()
+    os.close(reader)
+    split = [sys.executable, "-m", "sidcurate", "split", *where, "--train", "1", "--val", "0", "--test", "1"]
+    assert subprocess.run(split, stdout=writer, check=False).returncode == 128 + signal.SIGPIPE
+    os.close(writer)
+    assert sorted(row.split or "" for row in manifests.load(tmp_path / "m/cam").pairs) == ["", "test", "train"]
 
 
 def test_split_selects_scenes_by_count(session: Path, tmp_path: Path) -> None:

@@ -79,17 +79,18 @@ def test_a_capture_with_an_error_takes_its_pair_out_of_the_count():
 
 
 @pytest.mark.parametrize(
-    ("scenes", "message"),
+    ("scenes", "message", "cure"),
     [
-        ([scene(1), scene(2)], "no scene is left for test"),
-        ([scene(1, "test")], "no scene is left for train"),
-        ([scene(1), scene(2, "test", short=DARK)], "no scene is left for test"),
-        ([scene(1, None), scene(2, None)], "no scene is left for train and none for test"),
+        ([scene(1), scene(2)], "no scene is left for test of the 2 scenes", "`sidcurate split --device canon90d`"),
+        ([scene(1, "test")], "no scene is left for train of the 1 scene without", "shoot more scenes"),
+        ([scene(1), scene(2, "test", short=DARK)], "no scene is left for test", "shoot more scenes"),
+        ([scene(1, None), scene(2, None)], "no scene is left for train and none for test", "sidcurate split"),
     ],
 )
-def test_both_parts_need_a_scene_that_is_left(scenes, message):
+def test_both_parts_need_a_scene_that_is_left(scenes, message, cure):
     (finding,) = [row for row in judge(session(*scenes), "PAIR201", "SET306").findings if row.code == "SET306"]
     assert finding.message.startswith(message)
+    assert cure in finding.message
     assert finding.severity == "error"
 
 

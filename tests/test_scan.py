@@ -63,6 +63,11 @@ def test_a_loop_of_links_and_a_pipe_do_not_stop_the_scan(tmp_path) -> None:
 def test_a_missing_and_an_empty_folder_say_what_to_do(tmp_path) -> None:
     with pytest.raises(UsageError, match="is not a folder; give the folder"):
         scan(tmp_path / "gone")
+    with pytest.raises(UsageError, match=r"holds no raw files: there is no file at all; copy the raws"):
+        scan(tmp_path)
     write(tmp_path, {"a.jpg": b""})
-    with pytest.raises(UsageError, match=r"holds no raw files \(1 other file, 1 of them JPEG"):
+    with pytest.raises(UsageError, match=r"holds no raw files: only 1 JPEG, HEIC or side-car; set the camera to raw"):
+        scan(tmp_path)
+    write(tmp_path, {"a.txt": b""})
+    with pytest.raises(UsageError, match=r"2 other files, 1 of them JPEG, HEIC or side-cars; known extensions: .3fr"):
         scan(tmp_path)

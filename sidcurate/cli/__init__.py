@@ -1,20 +1,22 @@
 """The command line: one thin verb a file, loaded only when it is asked for.
 
 A verb parses, calls one function, prints, sets the exit code: 0 clean, 1 findings of severity error, 2 usage, 3 some
-inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 143 ended (SIGTERM). Results go to
-stdout, progress and talk to stderr.
+inputs could not be read, 4 environment, 5 integrity, 130 interrupted (SIGINT), 141 nobody reads on (SIGPIPE), 143 ended
+(SIGTERM). Results go to stdout, progress and talk to stderr.
 """
 
 import difflib
 import importlib
 import io
+import os
+import select
 import signal
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -81,6 +83,8 @@ class Verbs(click.Group):
             click.echo(f"sidcurate: {error}", err=True)
             ctx.exit(error.exit_code)
         except OSError as error:
+            if isinstance(error, BrokenPipeError) and _silenced():
+                ctx.exit(SIGNALED + signal.SIGPIPE)
             click.echo(f"sidcurate: {_in_words(error)}; free space, permit it, or name another place", err=True)
             ctx.exit(MissingResourceError.exit_code)
         except MemoryError as error:
@@ -107,6 +111,21 @@ def _interruptible() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGTERM, handler)
+
+
+def _silenced() -> bool:
+    """Return whether nobody reads what is printed any more, as after `| head`; then it goes nowhere from now on."""
+    gone = [stream for stream in (sys.stdout, sys.stderr) if _is_cut(stream)]
+    for stream in gone:
+        # What is left in the buffer would be written, and complained about, when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(gone)
+
+
+def _is_cut(stream: TextIO) -> bool:
+    poll = select.poll()
+    poll.register(stream, 0)
+    return bool(poll.poll(0))
 
 
 def _raise_terminated(number: int, frame: FrameType | None) -> None:

@@ -280,10 +280,11 @@ def _camera(capture: "Capture") -> str:
     name = capture.camera_model or "unknown camera"
     if capture.camera_make and not name.lower().startswith(capture.camera_make.lower().split()[0]):
         name = f"{capture.camera_make} {name}"
-    size = f"{capture.width}x{capture.height}" if capture.width else "no pixels"
-    levels = f", black {_levels(capture.black_level)}, white {_levels(capture.white_level)}" if capture.width else ""
+    if not capture.width:
+        return f"{name}, {'unreadable' if capture.status == 'unreadable' else 'known by its header alone'}"
+    levels = f"black {_levels(capture.black_level)}, white {_levels(capture.white_level)}"
     kind = capture.cfa or capture.cfa_kind or "no CFA"
-    return f"{name}, {size}, {kind}, {capture.bits_declared or '?'} bit{levels}"
+    return f"{name}, {capture.width}x{capture.height}, {kind}, {capture.bits_declared or '?'} bit, {levels}"
 
 
 def _levels(values: "tuple[float, ...] | None") -> str:

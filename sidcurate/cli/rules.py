@@ -9,9 +9,12 @@ from sidcurate.cli.options import table_format_option
 from sidcurate.errors import UsageError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from sidcurate.rules import Rule
 
 JSON_VERSION = 1
+_TABLE_WIDTH = 110
 COLUMNS = ("code", "name", "severity", "fault", "default limit")
 
 
@@ -61,12 +64,25 @@ def _print_table(rules: "Sequence[Rule]") -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console(highlight=False, markup=False)
+    if console.width < _TABLE_WIDTH:
+        _print_blocks(console, rules)
+        return
     table = Table(box=None, pad_edge=False)
     for column in COLUMNS:
         table.add_column(column, no_wrap=column in ("code", "name", "severity"), overflow="fold")
     for rule in rules:
         table.add_row(*_cells(rule))
-    Console(highlight=False, markup=False).print(table)
+    console.print(table)
+
+
+def _print_blocks(console: "Console", rules: "Sequence[Rule]") -> None:
+    """Print the table for a terminal that is too narrow for its columns: a rule a block."""
+    from rich.padding import Padding
+
+    for code, name, severity, fault, limit in map(_cells, rules):
+        console.print(f"{code}  {name} ({severity})", style="bold", soft_wrap=True)
+        console.print(Padding(f"{fault}{limit and f' Default limit: {limit}.'}", (0, 0, 0, 2)))
 
 
 def _print_json(rules: "Sequence[Rule]") -> None:

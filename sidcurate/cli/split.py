@@ -6,6 +6,7 @@ import click
 
 from sidcurate.cli.console import say, say_next
 from sidcurate.cli.options import device_option, dry_run_option, manifests_option, naming
+from sidcurate.errors import UsageError
 
 
 @click.command(short_help="Divide the scenes into train, val and test.")
@@ -47,14 +48,19 @@ def command(
     if reason := verdicts.why_unjudged(manifest):
         say(f"WARNING: scenes with errors count too: {reason} first")
     scenes = {pair.scene_id for pair in verdicts.usable_pairs(manifest)}
+    if not scenes:
+        raise UsageError(
+            f"{device} has no pair without an error, so no scene to divide; see `sidcurate validate --device {device}`"
+        )
     counts = splits.counts(len(scenes), train=train, val=val, test=test)
     labels = splits.read_labels(labels_csv) if labels_csv else None
     parts = splits.assign(scenes, counts, seed=seed, labels=labels)
+    if not dry_run:
+        pairs = splits.apply(manifest.pairs, parts)
+        manifests.save(manifest.directory, {Pair: pairs}, based_on=manifests.based_on(manifest, *RECORDS))
     for scene, part in sorted(parts.items(), key=lambda item: (item[1], item[0])):
         click.echo(f"{part}\t{scene}")
     if dry_run:
         say("dry run: nothing was written")
-        return
-    pairs = splits.apply(manifest.pairs, parts)
-    manifests.save(manifest.directory, {Pair: pairs}, based_on=manifests.based_on(manifest, *RECORDS))
-    say_next("validate", *naming(device, manifests_root))
+    else:
+        say_next("validate", *naming(device, manifests_root))

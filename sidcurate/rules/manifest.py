@@ -174,9 +174,10 @@ def split_missing(view: ManifestView, limits: Limits) -> Drafts:
     empty = [part for part in ("train", "test") if not scenes[part]]
     if empty:
         total = len(set().union(*scenes.values()))
+        divide = f"run `sidcurate split --device {view.tables.device}`" if total > 1 else "shoot more scenes"
         yield Draft(
             f"no scene is left for {' and none for '.join(empty)} of the {counted(total, 'scene')} without an error; "
-            f"training and test need one each: cure the errors, or run `sidcurate split --device {view.tables.device}`",
+            f"training and test need one each: cure the errors, or {divide}",
             measured=0,
             limit_low=1,
             unit="scenes",
