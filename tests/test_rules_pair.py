@@ -45,7 +45,7 @@ def test_the_ratio_is_judged_exactly_at_both_ends(short_s, passes):
             "1/1000",
             "1/100",
             "exposure ratio 10× (1/100 s / 1/1000 s), allowed 100-300× (±3 %); "
-            "the long frame is too short for any camera: shoot it at 1/80 s or longer",
+            "no camera has a time that much shorter: shoot the long frame at 1/80 s or longer",
         ),
     ],
 )
@@ -148,3 +148,8 @@ def test_a_pair_of_an_unknown_capture_is_a_damaged_manifest():
     with pytest.raises(IntegrityError, match=r"pair 00001_00 .* names 'long/00001_00_10s.dng'"):
         judge(Tables("canon90d", [dark], [row]))
     assert bright.path == row.long_path
+
+
+def test_a_difference_is_told_in_a_photographer_s_words():
+    (finding,) = judge_pair("PAIR206", short={"cfa": "BGGR"}).findings
+    assert "the same geometry: color filters BGGR (short), RGGB (long)" in finding.message

@@ -23,6 +23,8 @@ _DIAL = (
     "1/160 1/125 1/100 1/80 1/60 1/50 1/40 1/30 1/25 1/20 1/15 1/13 1/10 1/8 1/6 1/5 1/4 0.3 0.4 0.5 0.6 0.8 1 1.3 1.6 "
     "2 2.5 3.2 4 5 6 8 10 13 15 20 25 30"
 )
+# Facts whose name is no word of a photographer's.
+_NAMES = {"cfa": "color filters", "cfa_kind": "kind of color filters", "bits_declared": "declared bits"}
 SHUTTER_TIMES = tuple(map(Fraction, _DIAL.split()))
 
 
@@ -81,7 +83,7 @@ def _advice(short_s: Fraction, long_s: Fraction, low: Fraction, high: Fraction) 
     if long_s / low < SHUTTER_TIMES[0]:
         needed = SHUTTER_TIMES[0] * low
         longer = next((time for time in SHUTTER_TIMES if time >= needed), needed)
-        return f"the long frame is too short for any camera: shoot it at {format_seconds(longer)} or longer"
+        return f"no camera has a time that much shorter: shoot the long frame at {format_seconds(longer)} or longer"
     fitting = [time for time in SHUTTER_TIMES if long_s / high <= time <= long_s / low]
     bounds = fitting or [long_s / high, long_s / low]
     shortest, longest = format_seconds(bounds[0]), format_seconds(bounds[-1])
@@ -259,7 +261,7 @@ def _level_mismatch(pair: PairView, limits: Limits, differences: str, gap: float
 
 def _in_words(pair: PairView, fact: str) -> str:
     short, long = (_value_in_words(getattr(frame, fact)) for frame in (pair.short, pair.long))
-    return f"{fact.replace('_', ' ')} {short} (short), {long} (long)"
+    return f"{_NAMES.get(fact) or fact.replace('_', ' ')} {short} (short), {long} (long)"
 
 
 def _value_in_words(value: object) -> str:
