@@ -90,7 +90,7 @@ def fetch(
         progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
-        UsageError: nothing is there, or the folder has rows that were never pushed.
+        UsageError: nothing is there, or the folder has rows that were never pushed, or gets others meanwhile.
         IntegrityError: something is damaged, there or here; nothing is changed.
         MissingResourceError: the store does not answer, or the disk is full.
     """
@@ -111,7 +111,8 @@ def fetch(
     taken = trace_exchange.take(store, there, manifest, said, progress) if traces else 0
     version = Version(records=(there.digest,), sums=tables)
     beside = {source.FILE: source.content(said), remote.FILE: remote.content(known | {store.name: version})}
-    commits.replace(directory, manifests.FILES, contents, here.sums, beside)
+    still = {name: here.sums.get(name) for name in _WORK}
+    commits.replace(directory, manifests.FILES, contents, still, beside)
     return Moved(len(new), taken)
 
 

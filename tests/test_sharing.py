@@ -389,6 +389,28 @@ def test_the_folder_of_the_raws_stays_here_and_their_bucket_there(cam: Path, sto
     assert source.read(cam).pairing.scene_gap_s == 30
 
 
+@pytest.mark.parametrize("was_there", [False, True])
+def test_what_another_process_commits_during_a_fetch_is_not_overwritten(
+    cam: Path, store: Objects, tmp_path: Path, was_there: bool
+) -> None:
+    sharing.push(cam, store)
+    other = tmp_path / "two/cam"
+    if was_there:
+        sharing.fetch(store, other)
+        change(cam, 30)
+        sharing.push(cam, store)
+
+    def commit(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("fetching tables", total):
+            if not was_there:
+                shutil.copytree(cam, other)
+            change(other, 40)
+
+    with pytest.raises(UsageError, match="was changed by another process meanwhile, nothing was written; run again"):
+        sharing.fetch(store, other, progress=commit)
+    assert {pair.measured_ratio for pair in manifests.load(other).pairs} == {40}
+
+
 def test_findings_are_no_work_that_a_fetch_could_lose(cam: Path, store: Objects, tmp_path: Path) -> None:
     other = tmp_path / "two/cam"
     sharing.push(cam, store)

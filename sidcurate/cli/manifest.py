@@ -103,6 +103,5 @@ def _store(address: str) -> "Objects":
 
 
 def _in_words(moved: "Moved", how: str, nothing: str) -> str:
-    counts = ((moved.files, "file"), (moved.traces, "trace"))
-    words = [f"{count} {what}{'s' if count > 1 else ''}" for count, what in counts if count]
+    words = [counted(count, what) for count, what in ((moved.files, "file"), (moved.traces, "trace")) if count]
     return f"{' and '.join(words)} {how}" if words else nothing
