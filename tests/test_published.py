@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, published
+from sidtrain import checkpoint, history, published
 from sidtrain.architectures import NETWORKS
 from sidtrain.recipe import Recipe
 
@@ -241,7 +241,7 @@ def test_the_side_car_claims_nothing_that_is_not_known(saved: Path, tmp_path: Pa
     assert checkpoint.load(tmp_path / "sid")[1].recipe == Recipe()
 
 
-@pytest.mark.parametrize("part", ["", checkpoint.WEIGHTS])
+@pytest.mark.parametrize("part", ["", history.WEIGHTS])
 def test_a_checkpoint_of_ours_needs_no_import(saved: Path, tmp_path: Path, part: str) -> None:
     command("weights", "import", saved / "port.pth", tmp_path / "sid")
     again = command("weights", "import", tmp_path / "sid" / part, tmp_path / "out")
