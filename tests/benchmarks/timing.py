@@ -50,12 +50,16 @@ def core_seconds() -> float:
 
 
 @contextmanager
-def script() -> Iterator[Pool]:
-    """Yield a process for a peer: plain Python, whose libraries have one thread and would wait in others."""
+def script(prepare: Callable[[], None] | None = None) -> Iterator[Pool]:
+    """Yield a process for a peer: plain Python, whose libraries have one thread and would wait in others.
+
+    Args:
+        prepare: called there first; importable by name.
+    """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
+        with multiprocessing.get_context("spawn").Pool(1, prepare) as pool:
             yield pool
     finally:
         os.environ.pop("OMP_NUM_THREADS")
