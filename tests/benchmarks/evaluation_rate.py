@@ -146,7 +146,7 @@ def evaluation_row() -> Row:
         ingest(folder / "raws", folder / "cam", jobs=1)
         stored(folder)
         np.save(folder / "output.npy", pictures()[0])
-        with script(memory.keep_freed) as process:
+        with script(prepare=memory.keep_freed) as process:
             contenders = {
                 "ours": lambda: process.apply(evaluated, (folder,)),
                 "naive": lambda: process.apply(naively_evaluated, (folder,)),

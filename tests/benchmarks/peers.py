@@ -1,4 +1,4 @@
-"""What ingest is compared with, in a module that imports no more than that: workers load it as they start."""
+"""What ingest and the store are compared with; imports no more than that, for workers load it as they start."""
 
 from pathlib import Path
 
@@ -24,6 +24,17 @@ def naive(path: Path) -> tuple[str, list[list[float]]]:
     with rawpy.imread(str(path)) as raw:
         mosaic, white = raw.raw_image_visible.copy(), raw.white_level
     return str(tags.get("EXIF ExposureTime")), statistics(mosaic, white)
+
+
+def prepare(path: Path, kept: Path | None = None) -> None:
+    """Render a long frame or read the mosaic of a short one, as ports of SID do; keep it, when told where."""
+    with rawpy.imread(str(path)) as raw:
+        if path.stem.endswith("_10s"):
+            pixels = raw.postprocess(use_camera_wb=True, no_auto_bright=True, output_bps=16)
+        else:
+            pixels = raw.raw_image_visible.copy()
+    if kept:
+        np.save(kept / path.stem, pixels)
 
 
 def statistics(mosaic: UInt16[np.ndarray, "h w"], white: float) -> list[list[float]]:

@@ -50,16 +50,17 @@ def core_seconds() -> float:
 
 
 @contextmanager
-def script(prepare: Callable[[], None] | None = None) -> Iterator[Pool]:
-    """Yield a process for a peer: plain Python, whose libraries have one thread and would wait in others.
+def script(processes: int = 1, prepare: Callable[[], None] | None = None) -> Iterator[Pool]:
+    """Yield the processes of a peer: plain Python, whose libraries have one thread and would wait in others.
 
     Args:
-        prepare: called there first; importable by name.
+        processes: how many.
+        prepare: called in each first; importable by name.
     """
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
-        with multiprocessing.get_context("spawn").Pool(1, prepare) as pool:
+        with multiprocessing.get_context("spawn").Pool(processes, prepare) as pool:
             yield pool
     finally:
         os.environ.pop("OMP_NUM_THREADS")
