@@ -1,6 +1,5 @@
 """Files per second of a scan of headers, manifest and pairs included, beside exiftool listing the same headers."""
 
-import os
 import shutil
 import subprocess
 import tempfile
@@ -28,7 +27,7 @@ def run() -> Iterator[Row]:
         make_raws(plain)
         yield scanned(plain, "DNG without maker notes")
         if CAMERA_RAW.exists():
-            link_raws(camera)
+            link_raws(camera, FILES)
             yield scanned(camera, "ARW of a Sony A7R III")
         else:
             yield Row("`ingest --headers-only` of a camera's raws", "exiftool", (), "not measured: no ../shared/raws")
@@ -44,16 +43,18 @@ def scanned(raws: Path, kind: str) -> Row:
         command = ["exiftool", "-q", "-fast2", "-j", raws]
         contenders["exiftool"] = lambda: subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     seconds = rounds(contenders, ROUNDS)
-    what = f"`ingest --headers-only` of {FILES} {kind}, pairs and manifest included"
+    what = f"`ingest --headers-only` of {FILES} {kind}, pairs and manifest included, {ROUNDS} rounds"
     return row(what, peer, seconds["scan"], seconds.get("exiftool", []), FILES, "files/s")
 
 
-def link_raws(folder: Path) -> None:
-    """Put a raw into a folder under many names: of none is more than the header read."""
+def link_raws(folder: Path, count: int) -> list[Path]:
+    """Put a camera's raw into a folder under many names, and return them."""
     folder.mkdir()
-    first = shutil.copy(CAMERA_RAW, folder / "_DSC0000.ARW")
-    for number in range(1, FILES):
-        os.link(first, folder / f"_DSC{number:04d}.ARW")
+    paths = [folder / f"_DSC{number:04d}.ARW" for number in range(count)]
+    shutil.copy(CAMERA_RAW, paths[0])
+    for path in paths[1:]:
+        path.hardlink_to(paths[0])
+    return paths
 
 
 def make_raws(folder: Path) -> None:

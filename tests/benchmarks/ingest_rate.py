@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +14,25 @@ from sidcurate.isolation import crew, map_isolated
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 from tests.benchmarks import rescan_rate
 from tests.benchmarks.codings import CODINGS
+from tests.benchmarks.header_rate import CAMERA_RAW, link_raws
 from tests.benchmarks.peers import naive, statistics, unpack
-from tests.benchmarks.timing import Row, rounds, row
+from tests.benchmarks.timing import Row, core_seconds, rounds, row
 
-HEIGHT, WIDTH, JOBS, SCENES = 4000, 6000, 2, 2
+HEIGHT, WIDTH, JOBS, SCENES = 4000, 6000, 2, 4
+ROUNDS, FRAMES = 3, 32
 BLACK, WHITE = 512, 16383
 NAIVE = "serial script: exifread, rawpy, np.percentile a channel"
 POOL = f"rawpy unpack only, the same pool of {JOBS}"
 
 
 def run() -> Iterator[Row]:
-    """Yield the ratios of ingest on all codings, the usual and the easiest one; of its statistics; and of a rescan."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield from _of_all(Path(folder) / "all")
-        for name in ("lossless JPEG", "uncompressed"):
-            yield from _of_one(name, Path(folder) / name)
+    """Yield the ratios of ingest on all codings, on the usual and the easiest one, and on a camera's raws.
+
+    Then those of its statistics, and of a rescan.
+    """
+    for part in (_of_all, partial(_of_one, "lossless JPEG"), partial(_of_one, "uncompressed"), _of_camera):
+        with tempfile.TemporaryDirectory() as folder:
+            yield from part(Path(folder))
     yield from _of_statistics()
     yield from rescan_rate.run()
 
@@ -44,9 +49,7 @@ def _of_all(folder: Path) -> Iterator[Row]:
         half=lambda to: ingest(half, to, jobs=JOBS),
     )
     codings = ", ".join(CODINGS)
-    what = f"`ingest --jobs {JOBS}` of {len(paths)} DNG, 24 MP, as many each of {codings}"
-    yield row(what, NAIVE, seconds["ingest"], seconds["naive"], len(paths), "files/s")
-    yield row("the same", POOL, seconds["ingest"], seconds["pool"], len(paths), "files/s")
+    yield from _rows(f"{len(paths)} DNG, 24 MP, as many each of {codings}", len(paths), seconds)
     dry = "itself with --dry-run: no traces, no facts of pairs, no manifest"
     yield row("the same", dry, seconds["ingest"], seconds["dry"], len(paths), "files/s")
     linear = "itself on half of them, half of each coding: 0.5 but for the start"
@@ -54,11 +57,24 @@ def _of_all(folder: Path) -> Iterator[Row]:
 
 
 def _of_one(name: str, folder: Path) -> Iterator[Row]:
-    paths = make_raws(folder / "raws", {name: CODINGS[name]}, scenes=2 * SCENES)
-    seconds = _seconds(folder, paths)
-    what = f"`ingest --jobs {JOBS}` of {len(paths)} DNG, 24 MP, {name}"
-    yield row(what, NAIVE, seconds["ingest"], seconds["naive"], len(paths), "files/s")
-    yield row("the same", POOL, seconds["ingest"], seconds["pool"], len(paths), "files/s")
+    paths = make_raws(folder / "raws", {name: CODINGS[name]})
+    yield from _rows(f"{len(paths)} DNG, 24 MP, {name}", len(paths), _seconds(folder, paths))
+
+
+def _of_camera(folder: Path) -> Iterator[Row]:
+    """Compare on a raw that no code of ours wrote, with the maker notes that exifread takes apart."""
+    if not CAMERA_RAW.exists():
+        yield Row("`ingest` of a camera's raws", NAIVE, (), "not measured: no ../shared/raws")
+        return
+    paths = link_raws(folder / "raws", FRAMES)
+    what = f"{FRAMES} ARW of a Sony A7R III, 18 MP, one file under so many names"
+    yield from _rows(what, FRAMES, _seconds(folder, paths))
+
+
+def _rows(what: str, count: int, seconds: dict[str, list[float]]) -> Iterator[Row]:
+    what = f"`ingest --jobs {JOBS}` of {what}, {ROUNDS} rounds"
+    yield row(what, NAIVE, seconds["ingest"], seconds["naive"], count, "files/s")
+    yield row("the same", POOL, seconds["ingest"], seconds["pool"], count, "files/s")
 
 
 def _seconds(folder: Path, paths: list[Path], **more: Callable[[Path], object]) -> dict[str, list[float]]:
@@ -71,7 +87,8 @@ def _seconds(folder: Path, paths: list[Path], **more: Callable[[Path], object]) 
             "pool": lambda: unpack_all(paths),
             "naive": lambda: [naive(path) for path in paths],
             **contenders,
-        }
+        },
+        ROUNDS,
     )
 
 
@@ -110,10 +127,11 @@ def _of_statistics() -> Iterator[Row]:
         {
             "ours": lambda: [levels.measure(mosaic, white, 14, "bayer", black) for mosaic in mosaics],
             "naive": lambda: [statistics(mosaic, WHITE) for mosaic in mosaics],
-        }
+        },
+        clock=core_seconds,
     )
     megapixels = sum(mosaic.size for mosaic in mosaics) / 1e6
-    what = "all statistics of a frame, 24 MP, one thread, exact"
+    what = "all statistics of a frame, 24 MP, exact, by seconds of a core"
     yield row(
         what, "np.percentile, mean, clipped share a channel", seconds["ours"], seconds["naive"], megapixels, "MP/s"
     )
