@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -59,6 +60,16 @@ class Head:
             raise ValueError(f"the header is scattered over more than {MOST_BYTES >> 10} KB")
         self._left -= count
         return self._read_at(start, count)
+
+
+class HeaderReaders:
+    """Who reads no more than headers: threads of this process."""
+
+    def read_captures(
+        self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
+    ) -> Iterator[tuple[RawFile, Capture]]:
+        """Yield each file with what its header says of it, in order; a header leaves no trace beside the manifest."""
+        return read_captures(place, files, device)
 
 
 def read_captures(place: Place, files: Sequence[RawFile], device: str) -> Iterator[tuple[RawFile, Capture]]:

@@ -4,12 +4,14 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import TypeAlias
 
 from sidcurate import headers, journal, kept, manifests, measuring, pairing, reading, shards, source, splits, traces
 from sidcurate.errors import UsageError
-from sidcurate.isolation import crew
+from sidcurate.gathering import Gathering
+from sidcurate.isolation import Crew, crew
 from sidcurate.manifests import Given, Manifest
 from sidcurate.places import Folder, Place
 from sidcurate.rows import Rows
@@ -17,8 +19,10 @@ from sidcurate.scan import RawFile, Scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.shards import Shard
 from sidcurate.source import PairingRules, Source
+from sidcurate.tables import Packed
 from sidcurate.times import Times, check_times, with_time
 
+Progress: TypeAlias = Callable[[str, int, int], None]
 # What an ingest is made from, and makes. Findings that somebody commits meanwhile are but stale.
 NOT_FINDINGS = Capture, Pair, Unpaired
 
@@ -28,20 +32,20 @@ class Scanned:
     """What a folder holds, the captures of its raws, and how many of them were read for it."""
 
     scan: Scan
-    captures: list[Capture]
+    captures: Rows[Capture]
     read: int
 
-    @property
+    @cached_property
     def unreadable(self) -> list[Capture]:
         """Captures whose pixels no reader could decode."""
-        return [capture for capture in self.captures if capture.status == "unreadable"]
+        return self.captures.take(self.captures.named("status", ["unreadable"])).records()
 
 
 @dataclass(frozen=True)
 class Ingested(Scanned):
     """What an ingest found and wrote."""
 
-    pairs: list[Pair]
+    pairs: Rows[Pair]
     unpaired: list[Unpaired]
     directory: Path
     gone: int
@@ -63,6 +67,35 @@ class PairedAgain:
     unpaired: list[Unpaired]
 
 
+@dataclass(frozen=True)
+class _Start:
+    """What an ingest goes out from.
+
+    Attributes:
+        place: where the raws are.
+        stood: what stood there at the start.
+        found: all that was found there.
+        files: the raws that are to have a row.
+        device: slug of the camera.
+        before: its manifest, where there is one.
+        folder: where the rows, and the traces beside them, will be.
+        commits: rows from earlier; of two of one raw, the later one counts.
+        rules: how to pair.
+        times: the exposure times that a person gave.
+    """
+
+    place: Place
+    stood: Hashable
+    found: Scan
+    files: Sequence[RawFile]
+    device: str
+    before: Manifest | None
+    folder: Path
+    commits: Sequence[kept.Commit]
+    rules: PairingRules
+    times: Times
+
+
 def ingest(
     root: Path | Place,
     directory: Path,
@@ -71,7 +104,7 @@ def ingest(
     times: Times | None = None,
     jobs: int | None = None,
     readers: reading.Readers | None = None,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
     headers_only: bool = False,
     dry_run: bool = False,
 ) -> Ingested:
@@ -96,36 +129,22 @@ def ingest(
         MissingResourceError: a trace cannot be written, or this machine cannot reach the raws.
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
-    place = Folder(root) if isinstance(root, Path) else root
-    found, stood = place.scan(), place.standing()
-    last = source.read(directory)
-    check_same_root(last, place.name, directory)
-    before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    rules, times = _told(found, last, rules, times)
-    hold = {"headers_only": headers_only}
-    captures = kept.committed(last, before.rows(Capture), found.raws, directory, times, **hold) if before else {}
-    captures |= kept.left(place, found.raws, directory, directory.name, **hold)
-    fresh = [file for file in found.raws if file.path not in captures]
-    known = measured_before(before) if before and not kept.is_stale(last) else measuring.Known.nothing()
+    start = _start(root, directory, rules, times, progress)
+    before = start.before
     with crew(jobs) as workers:
-        if headers_only:
-            readings = headers.read_captures(place, fresh, directory.name)
-        else:
-            who = readers or reading.LocalReaders(workers)
-            readings = who.read_captures(place, fresh, directory.name, None if dry_run else directory)
-        captures |= _journaled(readings, place, None if dry_run else directory, progress, len(fresh))
-        _check_standing(place, stood)
-        rows = [with_time(captures[file.path], times) for file in found.raws]
-        paired = pair(rows, rules, parts_of(before) if before else {})
-        measure = partial(progress, "measuring pairs")
-        pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
+        who = headers.HeaderReaders() if headers_only else readers or reading.LocalReaders(workers)
+        packed, read = _captures(start, who, progress, headers_only=headers_only, dry_run=dry_run)
+        captures = Rows.of(Capture, packed)
+        is_stale = any(kept.is_stale(commit.said) for commit in start.commits)
+        known = measured_before(None if is_stale else before)
+        pairs, unpaired = _paired(captures, directory, start.rules, before, known, workers, progress)
     if not dry_run:
-        told, made_from = _source(place, found.raws, rules, times), manifests.based_on(before, *NOT_FINDINGS)
-        tables: Mapping[type[Record], Given] = {Capture: rows, Pair: pairs, Unpaired: paired.unpaired}
-        manifests.save(directory, tables, based_on=made_from, source=told)
+        tables: Mapping[type[Record], Given] = {Capture: packed, Pair: pairs, Unpaired: unpaired}
+        made_from = manifests.based_on(before, *NOT_FINDINGS)
+        manifests.save(directory, tables, based_on=made_from, source=_source(start))
         journal.sweep(directory)
-    gone = set(before.rows(Capture).arrow("path").to_pylist()) - {row.path for row in rows} if before else ()
-    return Ingested(found, rows, len(fresh), Rows.of(Pair, pairs).records(), paired.unpaired, directory, len(gone))
+    gone = captures.places("path", before.rows(Capture).arrow("path")) < 0 if before else captures.nowhere()
+    return Ingested(start.found, captures, read, Rows.of(Pair, pairs), unpaired, directory, int(gone.sum()))
 
 
 def ingest_shard(
@@ -136,55 +155,68 @@ def ingest_shard(
     rules: PairingRules | None = None,
     times: Times | None = None,
     jobs: int | None = None,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
     dry_run: bool = False,
 ) -> IngestedShard:
     """Read the raws that one shard owns into its own folder beside the manifest; see `merging` for the rest.
 
-    What the manifest or an earlier run of the shard knows is not read again.
+    What the manifest or an earlier run of the shard knows is not read again. All else is as for `ingest`.
 
     Args:
         root: folder of all raws, or another place that holds them.
         directory: folder of the manifest that the shard will be a part of; nothing in it is changed.
         shard: which part to read.
-        rules: how all will be paired; by default as the last time.
-        times: as for `ingest`.
-        jobs: worker processes; one a core by default.
+        rules: how all will be paired.
+        times: as for `ingest`, as are the others.
+        jobs: worker processes.
         progress: called with the stage in words, the count done in it and the count to do.
         dry_run: read everything, write nothing.
 
     Raises:
         UsageError, MissingResourceError, IntegrityError: as `ingest`; the last for a damaged shard too.
     """
-    place = Folder(root) if isinstance(root, Path) else root
-    found, stood = place.scan(), place.standing()
-    folder = shards.folder_of(directory, shard)
-    mine = [file for file in found.raws if shard.owns(file.path)]
-    last = source.read(directory)
-    check_same_root(last, place.name, directory)
-    before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    part = shards.load(folder) if shards.is_finished(folder) else None
-    rules, times = _told(found, part.statement.source if part else last, rules, times)
-    captures = kept.committed(last, before.rows(Capture), mine, directory, times) if before else {}
-    captures |= kept.committed(part.statement.source, part.rows, mine, folder, times) if part else {}
-    captures |= kept.left(place, mine, folder, directory.name)
-    fresh = [file for file in mine if file.path not in captures]
+    start = _start(root, directory, rules, times, progress, shard)
     with crew(jobs) as workers:
-        readings = reading.read_captures(place, fresh, directory.name, workers, None if dry_run else folder)
-        captures |= _journaled(readings, place, None if dry_run else folder, progress, len(fresh))
-        _check_standing(place, stood)
-    rows = [with_time(captures[file.path], times) for file in mine]
+        packed, read = _captures(start, reading.LocalReaders(workers), progress, dry_run=dry_run)
     if not dry_run:
         described = shards.Statement(
-            device=directory.name,
+            device=start.device,
             number=shard.number,
             count=shard.count,
-            listing=shards.listing(found.raws),
-            source=_source(place, mine, rules, times),
+            listing=shards.listing(start.found.raws),
+            source=_source(start),
         )
-        shards.save(folder, described, rows)
-        journal.sweep(folder)
-    return IngestedShard(found, rows, len(fresh), shard, folder)
+        shards.save(start.folder, described, packed)
+        journal.sweep(start.folder)
+    return IngestedShard(start.found, Rows.of(Capture, packed), read, shard, start.folder)
+
+
+def _start(
+    root: Path | Place,
+    directory: Path,
+    rules: PairingRules | None,
+    times: Times | None,
+    progress: Progress,
+    shard: Shard | None = None,
+) -> _Start:
+    """Return what the ingest of a manifest, or of a shard of it, goes out from; errors as of `ingest`."""
+    place = Folder(root) if isinstance(root, Path) else root
+    found, stood = place.scan(), place.standing()
+    last = source.read(directory)
+    source.check_same_root(last, place.name, directory)
+    before = manifests.load(directory, progress) if (directory / manifests.SUMS).exists() else None
+    commits = [kept.Commit(last, before.rows(Capture), directory)] if before else []
+    folder: Path = directory
+    files: Sequence[RawFile] = found.raws
+    if shard:
+        folder = shards.folder_of(directory, shard)
+        files = [file for file in files if shard.owns(file.path)]
+        if shards.is_finished(folder):
+            part = shards.load(folder, progress)
+            last = part.statement.source
+            commits.append(kept.Commit(last, part.rows, folder))
+    rules, times = _told(found, last, rules, times)
+    return _Start(place, stood, found, files, directory.name, before, folder, commits, rules, times)
 
 
 def _told(
@@ -198,66 +230,85 @@ def _told(
     return rules, last.times if times is None else times
 
 
+def _captures(
+    start: _Start, who: reading.Readers, progress: Progress, *, headers_only: bool = False, dry_run: bool
+) -> tuple[Packed, int]:
+    """Return the captures of all files, kept ones and those that are read now, and how many these are."""
+    gathered = Gathering(file.path for file in start.files)
+    hold = {"headers_only": headers_only}
+    for commit in start.commits:
+        holding, timed = commit.holding(start.files, start.times, **hold), commit.rows.named("path", start.times)
+        gathered.extend(commit.rows, holding & ~timed)
+        gathered.update(with_time(row, start.times) for row in commit.rows.take(holding & timed))
+    left = kept.left(start.place, start.files, start.folder, start.device, **hold)
+    gathered.update(with_time(row, start.times) for row in left)
+    fresh = [file for file in start.files if file.path not in gathered]
+    folder = None if dry_run else start.folder
+    readings = who.read_captures(start.place, fresh, start.device, folder)
+    read = _journaled(readings, start.place, folder, progress, len(fresh))
+    gathered.update(with_time(row, start.times) for row in read)
+    if start.place.standing() != start.stood:
+        away = f"{start.place} went away while it was read"
+        raise UsageError(f"{away}; bring it back and ingest again: what was read is kept")
+    return gathered.packed(start.folder), len(fresh)
+
+
 def _journaled(
-    readings: Iterator[tuple[RawFile, Capture]],
-    place: Place,
-    folder: Path | None,
-    progress: Callable[[str, int, int], None],
-    total: int,
-) -> dict[str, Capture]:
-    """Return captures by path, each kept in the journal of a folder as soon as it was read, if there is a folder."""
+    readings: Iterator[tuple[RawFile, Capture]], place: Place, folder: Path | None, progress: Progress, total: int
+) -> Iterator[Capture]:
+    """Yield captures, each kept in the journal of a folder as soon as it was read, if there is a folder."""
     if folder is not None:
         traces.sweep(folder)
-    captures: dict[str, Capture] = {}
     with journal.appending(folder, place.name, reading.reader()) if folder else nullcontext() as append:
-        for file, capture in readings:
+        for done, (file, capture) in enumerate(readings, start=1):
             if append and (capture.sha256 or capture.status == "header"):
                 append(file, capture)
-            captures[capture.path] = capture
-            progress("reading raws", len(captures), total)
-    return captures
-
-
-def _check_standing(place: Place, stood: Hashable) -> None:
-    if place.standing() != stood:
-        raise UsageError(f"{place} went away while it was read; bring it back and ingest again: what was read is kept")
+            yield capture
+            progress("reading raws", done, total)
 
 
 def pair_again(
     directory: Path,
     rules: PairingRules,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
     *,
     dry_run: bool = False,
 ) -> PairedAgain:
     """Pair the captures of a manifest anew, without reading a raw."""
     manifest = manifests.load(directory, progress)
-    captures = manifest.rows(Capture).views()
-    paired = pair(captures, rules, parts_of(manifest), partial(progress, "pairing captures"))
-    known = measured_before(manifest)
+    captures, known = manifest.rows(Capture), measured_before(manifest)
     with crew() as workers:
-        pairs = measuring.measured(
-            paired.pairs, captures, directory, known, workers, partial(progress, "measuring pairs")
-        )
+        pairs, unpaired = _paired(captures, directory, rules, manifest, known, workers, progress)
     if not dry_run:
         told = source.read(directory).model_copy(update={"pairing": rules})
-        manifests.save(
-            directory,
-            {Pair: pairs, Unpaired: paired.unpaired},
-            based_on=manifests.based_on(manifest, *NOT_FINDINGS),
-            source=told,
-        )
-    return PairedAgain(Rows.of(Pair, pairs), paired.unpaired)
+        made_from = manifests.based_on(manifest, *NOT_FINDINGS)
+        manifests.save(directory, {Pair: pairs, Unpaired: unpaired}, based_on=made_from, source=told)
+    return PairedAgain(Rows.of(Pair, pairs), unpaired)
 
 
-def measured_before(manifest: Manifest) -> measuring.Known:
-    """Return what is known of the pixels of the pairs of a manifest."""
-    return measuring.Known.of(manifest.rows(Pair), manifest.rows(Capture))
+def _paired(
+    captures: Rows[Capture],
+    directory: Path,
+    rules: PairingRules,
+    before: Manifest | None,
+    known: measuring.Known,
+    workers: Crew,
+    progress: Progress,
+) -> tuple[Packed, list[Unpaired]]:
+    """Return the pairs of captures, measured, and the captures in none."""
+    found = pair(captures.views(), rules, parts_of(before), partial(progress, "pairing captures"))
+    measure = partial(progress, "measuring pairs")
+    return measuring.measured(found.pairs, captures, directory, known, workers, measure), found.unpaired
 
 
-def parts_of(manifest: Manifest) -> dict[str, Split]:
-    """Return the part of each scene of a manifest that has one."""
-    return {scene: part for scene, part in manifest.rows(Pair).facts("scene_id", "split") if part}
+def measured_before(manifest: Manifest | None) -> measuring.Known:
+    """Return what is known of the pixels of the pairs of a manifest, where there is one."""
+    return measuring.Known.of(manifest.rows(Pair), manifest.rows(Capture)) if manifest else measuring.Known.nothing()
+
+
+def parts_of(manifest: Manifest | None) -> dict[str, Split]:
+    """Return the part of each scene of a manifest, where there is one, that has one."""
+    return {scene: part for scene, part in manifest.rows(Pair).facts("scene_id", "split") if part} if manifest else {}
 
 
 def pair(
@@ -273,32 +324,12 @@ def pair(
         paired = pairing.pair_as_told(captures, rules.told)
     scenes = {row.scene_id for row in paired.pairs}
     assigned = splits.assign(scenes, splits.default_counts(len(scenes)), kept=parts)
-    pairs = [match._replace(split=assigned.get(match.scene_id)) for match in paired.pairs]
-    return pairing.Pairing(pairs, paired.unpaired)
+    for place, match in enumerate(paired.pairs):  # In place: two lists of a million matches are a gigabyte.
+        paired.pairs[place] = match._replace(split=assigned.get(match.scene_id))
+    return paired
 
 
-def _source(place: Place, files: Sequence[RawFile], rules: PairingRules, times: Times) -> Source:
-    seen = {file.path: file.seen for file in files}
-    return Source(root=place.name, reader=reading.reader(), pairing=rules, times=dict(times), seen=seen)
-
-
-def check_same_root(last: Source, root: str, directory: Path) -> None:
-    """Refuse a manifest that is about the raws of another place.
-
-    Args:
-        last: what was said of the manifest.
-        root: where the raws are, as `source.json` names it.
-        directory: folder of the manifest.
-
-    Raises:
-        UsageError: it is.
-    """
-    if last.root and _resolved(last.root) != root:
-        raise UsageError(
-            f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "
-            f'have moved, set "root" in {source.path(directory)}'
-        )
-
-
-def _resolved(root: str) -> str:
-    return root if source.is_url(root) else str(Path(root).resolve())
+def _source(start: _Start) -> Source:
+    seen = {file.path: file.seen for file in start.files}
+    said = {"root": start.place.name, "pairing": start.rules, "times": dict(start.times)}
+    return Source(**said, reader=reading.reader(), seen=seen)

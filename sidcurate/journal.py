@@ -6,14 +6,14 @@ crash tore, or of a raw, folder or reader that is another one now, is no row. Th
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidcurate.durable import read_bounded
+from sidcurate.durable import open_bounded
 from sidcurate.scan import RawFile
 from sidcurate.schemas import Capture
 
@@ -39,8 +39,10 @@ class _Line(BaseModel):
     capture: Capture
 
 
-def rows(directory: Path, root: str, reader: str, device: str) -> dict[RawFile, Capture]:
-    """Return the rows that an interrupted ingest has left, by the file as it was seen.
+def rows(directory: Path, root: str, reader: str, device: str) -> Iterator[tuple[RawFile, Capture]]:
+    """Yield the rows that an interrupted ingest has left, in the order in which it read them.
+
+    A file that was read twice comes twice.
 
     Args:
         directory: folder of the manifest.
@@ -52,15 +54,14 @@ def rows(directory: Path, root: str, reader: str, device: str) -> dict[RawFile, 
         IntegrityError: what stands there is a link, no file, or larger than a journal can be.
     """
     try:
-        content = read_bounded(directory / FILE, _MOST_BYTES)
+        stream = open_bounded(directory / FILE, _MOST_BYTES)
     except FileNotFoundError:
-        return {}
-    lines = (line for line in _whole_lines(content) if (line.root, line.reader) == (root, reader))
-    return {
-        RawFile(line.capture.path, line.capture.size_bytes or 0, line.mtime_ns, line.etag): line.capture
-        for line in lines
-        if line.capture.device == device
-    }
+        return
+    with stream:
+        for line in _whole_lines(stream):
+            row = line.capture
+            if (line.root, line.reader, row.device) == (root, reader, device):
+                yield RawFile(row.path, row.size_bytes or 0, line.mtime_ns, line.etag), row
 
 
 @contextmanager
@@ -95,9 +96,9 @@ def sweep(directory: Path) -> None:
     (directory / FILE).unlink(missing_ok=True)
 
 
-def _whole_lines(content: bytes) -> Iterator[_Line]:
-    for line in content.split(b"\n"):
-        digest, _, text = line.partition(b" ")
+def _whole_lines(lines: Iterable[bytes]) -> Iterator[_Line]:
+    for line in lines:
+        digest, _, text = line.rstrip(b"\n").partition(b" ")
         if digest != hashlib.sha256(text).hexdigest().encode():
             continue
         try:

@@ -1,9 +1,13 @@
 """Rows that need not be made again: those of an earlier commit, and those that an interrupted ingest has left."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sidcurate import journal, reading, traces
+from sidcurate.columns import Where
 from sidcurate.places import Place
 from sidcurate.rows import Rows
 from sidcurate.scan import RawFile
@@ -12,50 +16,56 @@ from sidcurate.source import Source
 from sidcurate.times import Times
 
 
-def committed(
-    last: Source,
-    rows: Rows[Capture],
-    files: Sequence[RawFile],
-    directory: Path,
-    times: Times,
-    *,
-    headers_only: bool = False,
-) -> dict[str, Capture]:
-    """Return the committed rows of some files that still hold: same reader, size and time, by path.
+@dataclass(frozen=True)
+class Commit:
+    """Captures that were committed.
 
-    A row without a hash was never read through, and holds only where headers are all that is asked for; one with an
-    exposure time that nobody gives any more has lost its own.
-
-    Args:
-        last: what was said of the rows when they were committed.
-        rows: all that were.
-        files: as they are now.
-        directory: where they were committed, and where their traces are.
-        times: the exposure times that are given now.
-        headers_only: whether what a header says is enough.
+    Attributes:
+        said: what was said of them then.
+        rows: all of them.
+        folder: where they are, and their traces.
     """
-    if is_stale(last):
-        return {}
-    same = {file.path for file in files if last.seen.get(file.path) == file.seen}
-    enough = ~rows.sha256.unknown | (rows.status.equals("header") & headers_only)
-    whole = rows.take(rows.named("path", same) & enough).records()
-    return {
-        row.path: row
-        for row in whole
-        if (row.exposure_source != "override" or row.path in times) and _trace_is_kept(row, directory)
-    }
+
+    said: Source
+    rows: Rows[Capture]
+    folder: Path
+
+    def holding(self, files: Sequence[RawFile], times: Times, *, headers_only: bool = False) -> Where:
+        """Return which rows are those of some files and still hold: same reader, size and time.
+
+        A row without a hash was never read through, and holds only where headers are all that is asked for; one with
+        an exposure time that nobody gives any more has lost its own.
+
+        Args:
+            files: as they are now.
+            times: the exposure times that are given now.
+            headers_only: whether what a header says is enough.
+        """
+        if is_stale(self.said):
+            return self.rows.nowhere()
+        same = [file.path for file in files if self.said.seen.get(file.path) == file.seen]
+        read_through = self.rows.arrow("sha256").is_valid().to_numpy(zero_copy_only=False)
+        enough = read_through | (self.rows.named("status", ["header"]) & headers_only)
+        lost_its_time = self.rows.named("exposure_source", ["override"]) & ~self.rows.named("path", times)
+        holding: Where = self.rows.named("path", same) & enough & ~lost_its_time & self._has_traces()
+        return holding
+
+    def _has_traces(self) -> Where:
+        kept = (_trace_is_kept(row, self.folder) for batch in self.rows.batches() for row in batch.views())
+        return np.fromiter(kept, bool, len(self.rows))
 
 
 def left(
     place: Place, files: Sequence[RawFile], folder: Path, device: str, *, headers_only: bool = False
-) -> dict[str, Capture]:
-    """Return the rows of some files that an ingest since the last commit has read, and did not come to commit."""
-    found = journal.rows(folder, place.name, reading.reader(), device)
-    return {
-        file.path: found[file]
-        for file in files
-        if file in found and (headers_only or found[file].status != "header") and _trace_is_kept(found[file], folder)
-    }
+) -> Iterator[Capture]:
+    """Yield the rows of some files that an ingest since the last commit has read, and did not come to commit.
+
+    Of two of one file, the later one counts.
+    """
+    there = set(files)
+    for file, row in journal.rows(folder, place.name, reading.reader(), device):
+        if file in there and (headers_only or row.status != "header") and _trace_is_kept(row, folder):
+            yield row
 
 
 def is_stale(last: Source) -> bool:

@@ -4,17 +4,16 @@ Parquet's page checksums do not cover the footer, so every read verifies the sum
 """
 
 import hashlib
-import io
 import json
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidcurate import commits, screening, tables
@@ -35,7 +34,7 @@ FILES = tuple(f"{model.table}.parquet" for model in RECORDS)
 _JUDGED = b"sidcurate.judged"
 
 R = TypeVar("R", bound=Record)
-Given: TypeAlias = "Sequence[Record] | pa.Table"
+Given: TypeAlias = "Sequence[Record] | pa.Table | Packed"
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,8 @@ def save(
 
     Args:
         directory: folder of the manifest, made if it is missing.
-        rows: records by their model, in the order in which they are to stand, or a table of the model's schema.
+        rows: records by their model, in the order in which they are to stand, or a table of the model's schema, which
+            `tables.written` may have packed.
         judged: what the findings were made from; goes into the footer of findings.parquet.
         based_on: what `based_on` returns of the tables that the rows were made from.
         source: what is known of the raws on this machine, where that is new; committed with the tables.
@@ -221,17 +221,12 @@ def sha256_of(path: Path) -> str:
 
 def parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] | None = None) -> bytes:
     """Return the bytes of the Parquet file of one table, as for `save`."""
+    if isinstance(given, Packed):
+        return given.content
     metadata = None if judged is None else {_JUDGED: json.dumps(judged, sort_keys=True).encode()}
     table = given if isinstance(given, pa.Table) else table_of(model, given)
-    buffer = io.BytesIO()
-    pq.write_table(
-        table.replace_schema_metadata(metadata),
-        buffer,
-        row_group_size=tables.GROUP_ROWS,
-        compression="zstd",
-        write_page_checksum=True,
-    )
-    return buffer.getvalue()
+    table = table.replace_schema_metadata(metadata)
+    return tables.written(table.schema, [table])
 
 
 def strict(
@@ -244,15 +239,20 @@ def strict(
     """
     if packed is None:
         return arrow_schema(model).empty_table()
-    others, done = [], 0
+    parts = _strict_parts(packed, model, progress)
+    as_model = packed.schema.equals(arrow_schema(model))
+    if as_model or not packed.num_rows:
+        deque(parts, maxlen=0)  # Every part is checked all the same.
+        return packed if as_model else arrow_schema(model).empty_table()
+    return Packed(packed.where, tables.written(arrow_schema(model), parts))
+
+
+def _strict_parts(packed: Packed, model: type[Record], progress: Callable[[str, int, int], None]) -> Iterator[pa.Table]:
+    done = 0
     for batch in packed.batches():
-        strict = _strict_batch(batch, model, packed.where, done)
-        if strict is not batch:
-            others.append(strict)
+        yield _strict_batch(batch, model, packed.where, done)
         done += batch.num_rows
         progress(f"reading {model.table}", done, packed.num_rows)
-    as_model = packed.schema.equals(arrow_schema(model))
-    return packed if as_model else pa.concat_tables([arrow_schema(model).empty_table(), *others])
 
 
 def _packed(directory: Path, commit: commits.Commit, model: type[Record]) -> Packed | None:

@@ -1,11 +1,15 @@
 """What the pixels of pairs say, from the traces that ingest keeps beside the manifest: no raw is read."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int, Shaped
 
 from sidcurate import traces
 from sidcurate.align import PairFacts
@@ -14,6 +18,7 @@ from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.pairing import Match
 from sidcurate.rows import Rows, arrow_schema
 from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
+from sidcurate.tables import GROUP_ROWS, Packed, written
 from sidcurate.traces import Task
 
 # Facts of a pair by the name of the value; the standard error stands beside it.
@@ -38,41 +43,82 @@ FACTS = (
 
 _NEVER_READ = "nobody has read the pixels of both its frames; `sidcurate ingest` does"
 _NO_TRACE = "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"
+_SCHEMA = arrow_schema(Pair)
+
+
+class _Hashes(NamedTuple):
+    """Hashes of the short and the long frame of some pairs, null where nobody has read one through."""
+
+    short: pa.Array
+    long: pa.Array
+
+    @classmethod
+    def of(cls, shorts: pa.Array, longs: pa.Array, captures: Rows[Capture]) -> "_Hashes":
+        """Return those of pairs whose frames are given by path."""
+        hashes = captures.arrow("sha256")
+        places = (captures.places("path", paths) for paths in (shorts, longs))
+        return cls(*(hashes.take(pa.array(found, mask=found < 0)) for found in places))
+
+    def traces(self, row: int, directory: Path) -> tuple[Path, Path]:
+        """Return where the traces of one pair, both of whose hashes are known, are kept."""
+        return traces.path(directory, self.short[row].as_py()), traces.path(directory, self.long[row].as_py())
+
+    @property
+    def both(self) -> pa.Array:
+        """One word for the two hashes of each pair; null where one is."""
+        return pc.binary_join_element_wise(self.short, self.long, " ")
 
 
 @dataclass(frozen=True)
 class Known:
-    """Pairs measured before: their rows, and which of them has the hashes of a short and a long frame."""
+    """Pairs measured before: their rows, and the hashes of the two frames of each that was, as one word."""
 
     rows: Rows[Pair]
-    places: Mapping[tuple[str, str], int]
+    hashes: pa.Array
 
     @classmethod
     def nothing(cls) -> "Known":
         """Return that no pair was measured before."""
-        return cls(Rows.of(Pair, ()), {})
+        return cls(Rows.of(Pair, ()), pa.array([], pa.string()))
 
     @classmethod
     def of(cls, pairs: Rows[Pair], captures: Rows[Capture]) -> "Known":
         """Return the measured pairs of a manifest whose two hashes are known."""
-        hashes = dict(captures.facts("path", "sha256"))
-        places: dict[tuple[str, str], int] = {}
-        for place, (short, long, reason) in enumerate(pairs.facts("short_path", "long_path", "unmeasured_reason")):
-            key = hashes.get(short), hashes.get(long)
-            if reason is None and key[0] and key[1]:
-                places[key[0], key[1]] = place
-        return cls(pairs, places)
+        hashes = _Hashes.of(pairs.arrow("short_path"), pairs.arrow("long_path"), captures).both
+        measured = pairs.arrow("unmeasured_reason").is_null()
+        return cls(pairs, pc.if_else(measured, hashes, pa.scalar(None, pa.string())))
+
+
+@dataclass(frozen=True)
+class _Told:
+    """Where the facts of some pairs stand, and why some have none.
+
+    Attributes:
+        places: rows of what was known, and behind them of what is measured now; -1 where neither is.
+        reasons: why nothing was measured; None where it was.
+    """
+
+    places: Int[np.ndarray, "pairs"]
+    reasons: Shaped[np.ndarray, "pairs"]
+
+    @classmethod
+    def of(cls, hashes: _Hashes, known: Known) -> "_Told":
+        """Return what is known before anything is measured."""
+        places = pc.index_in(hashes.both, value_set=known.hashes, skip_nulls=True).fill_null(-1).to_numpy()
+        words = np.array([_NEVER_READ, _NO_TRACE, None], object)
+        is_read = hashes.both.is_valid().to_numpy(zero_copy_only=False).astype(int)
+        return cls(places.astype(np.int64), words[np.where(places < 0, is_read, 2)])
 
 
 def measured(
     matches: Sequence[Match],
-    captures: Iterable[Capture],
+    captures: Rows[Capture],
     directory: Path,
     known: Known,
     workers: Crew,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pa.Table:
-    """Return the pairs as a table, with the facts that their pixels tell, null where they cannot tell.
+) -> Packed:
+    """Return the pairs as a packed table, with the facts that their pixels tell, null where they cannot tell.
 
     Args:
         matches: pairs of the captures.
@@ -82,46 +128,49 @@ def measured(
         workers: who measures.
         progress: called with the count of pairs measured and of pairs to measure.
     """
-    hashes = {capture.path: capture.sha256 or "" for capture in captures}
-    keys = [(hashes[match.short_path], hashes[match.long_path]) for match in matches]
-    # Rows of what was known, and behind them of what is measured now; none where neither is.
-    places = [known.places.get(key) for key in keys]
-    fresh: list[dict[str, Any]] = []
-    reasons = [None if place is not None else _why_unmeasured(key) for key, place in zip(keys, places, strict=True)]
-    tasks = list(_tasks({row: key for row, key in enumerate(keys) if places[row] is None and all(key)}, directory))
-    for done, (task, result) in enumerate(map_isolated(traces.measure, tasks, workers), start=1):
-        places[task.row] = len(known.rows) + len(fresh)
-        reasons[task.row] = result.reason if isinstance(result, Failure) else None
-        fresh.append({} if isinstance(result, Failure) else as_fields(result))
-        progress(done, len(tasks))
-    return _table(matches, reasons, pa.array(places, pa.int64()), known.rows, fresh)
+    hashes = _Hashes.of(
+        pa.array([match.short_path for match in matches], pa.string()),
+        pa.array([match.long_path for match in matches], pa.string()),
+        captures,
+    )
+    told = _Told.of(hashes, known)
+    untold = ((told.places < 0) & hashes.both.is_valid().to_numpy(zero_copy_only=False)).nonzero()[0].tolist()
+    rows = [row for row in untold if all(path.is_file() for path in hashes.traces(row, directory))]
+    tasks = (Task(row, *hashes.traces(row, directory)) for row in rows)
+
+    def facts_now() -> Iterator[dict[str, Any]]:
+        for done, (task, result) in enumerate(map_isolated(traces.measure, tasks, workers), start=1):
+            told.places[task.row] = len(known.rows) + done - 1
+            told.reasons[task.row] = result.reason if isinstance(result, Failure) else None
+            yield {} if isinstance(result, Failure) else as_fields(result)
+            progress(done, len(rows))
+
+    fresh = _as_table(facts_now())
+    facts = {name: pa.concat_arrays([known.rows.arrow(name), fresh.column(name).combine_chunks()]) for name in FACTS}
+    return Packed(directory / f"{Pair.table}.parquet", written(_SCHEMA, _parts(matches, told, facts)))
 
 
-def _why_unmeasured(key: tuple[str, str]) -> str:
-    return _NO_TRACE if all(key) else _NEVER_READ
+def _as_table(facts: Iterator[dict[str, Any]]) -> pa.Table:
+    """Return facts by column: as dictionaries, those of a million pairs would take gigabytes."""
+    schema = pa.schema([_SCHEMA.field(name) for name in FACTS])
+    pieces = [schema.empty_table()]
+    while some := list(islice(facts, GROUP_ROWS)):
+        pieces.append(pa.Table.from_pylist(some, schema))
+    return pa.concat_tables(pieces)
 
 
-def _table(
-    matches: Sequence[Match],
-    reasons: Sequence[str | None],
-    places: pa.Array,
-    known: Rows[Pair],
-    fresh: Sequence[Mapping[str, Any]],
-) -> pa.Table:
-    """Return pairs column by column: of a million, one at a time is in Python's own words."""
-    schema = arrow_schema(Pair)
-
-    def column(name: str, kind: pa.DataType) -> pa.Array:
-        if name == "schema_version":
-            return pa.array([SCHEMA_VERSION] * len(matches), kind)
-        if name == "unmeasured_reason":
-            return pa.array(reasons, kind)
-        if name in FACTS:
-            both = [known.arrow(name), pa.array([facts.get(name) for facts in fresh], kind)]
-            return pa.concat_arrays(both).take(places)
-        return pa.array([getattr(match, name) for match in matches], kind)
-
-    return pa.Table.from_arrays([column(field.name, field.type) for field in schema], schema=schema)
+def _parts(matches: Sequence[Match], told: _Told, facts: Mapping[str, pa.Array]) -> Iterator[pa.Table]:
+    """Yield pairs as tables, some at a time, each with the facts that stand at its place."""
+    for start in range(0, max(1, len(matches)), GROUP_ROWS):
+        some = slice(start, start + GROUP_ROWS)
+        places = told.places[some]
+        taken = pa.array(places, mask=places < 0)
+        columns = {name: column.take(taken) for name, column in facts.items()}
+        columns["schema_version"] = pa.array([SCHEMA_VERSION] * len(taken))
+        columns["unmeasured_reason"] = pa.array(told.reasons[some], pa.string())
+        for name in Match._fields:
+            columns[name] = pa.array([getattr(match, name) for match in matches[some]], _SCHEMA.field(name).type)
+        yield pa.Table.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
 def as_fields(facts: PairFacts) -> dict[str, Any]:
@@ -136,13 +185,6 @@ def as_fields(facts: PairFacts) -> dict[str, Any]:
     fields["zero_error_dn"] = None if zeros is None else tuple(zero.value for zero in zeros)
     fields["zero_error_se_dn"] = None if zeros is None else tuple(zero.se for zero in zeros)
     return fields
-
-
-def _tasks(keys: Mapping[int, tuple[str, str]], directory: Path) -> Iterator[Task]:
-    for row, hashes in keys.items():
-        short, long = (traces.path(directory, sha256) for sha256 in hashes)
-        if short.is_file() and long.is_file():
-            yield Task(row, short, long)
 
 
 def _value(estimate: Estimate | None) -> float | None:

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-
 from sidcurate import ingest, kept, manifests, measuring, reading, shards, source, traces
 from sidcurate.align import trace
 from sidcurate.durable import read_bounded, write_whole
 from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.gathering import Gathering
 from sidcurate.isolation import crew
 from sidcurate.manifests import Given
 from sidcurate.pairing import Match
 from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, Pair, Record, Unpaired
 from sidcurate.shards import Part
+from sidcurate.tables import Packed
 
 _MOST_TRACE_BYTES = 1 << 26
 
@@ -62,19 +62,19 @@ def merge(
     said = parts[0].statement
     directory = manifests_root / said.device
     last = source.read(directory)
-    ingest.check_same_root(last, said.source.root or "", directory)
+    source.check_same_root(last, said.source.root or "", directory)
     before = manifests.load(directory) if (directory / manifests.SUMS).exists() else None
-    table = pa.concat_tables([_table(part) for part in parts]).sort_by("path")
+    table = _gathered(parts, directory)
     captures = Rows.of(Capture, table)
-    rows = captures.views()
-    paired = ingest.pair(rows, said.source.pairing, ingest.parts_of(before) if before else {})
+    show = partial(progress, "pairing captures")
+    paired = ingest.pair(captures.views(), said.source.pairing, ingest.parts_of(before), show)
     if dry_run:
         return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
-    known = ingest.measured_before(before) if before and not kept.is_stale(last) else measuring.Known.nothing()
+    known = ingest.measured_before(None if kept.is_stale(last) else before)
     _take_traces(parts, directory, progress)
     with crew(jobs) as workers:
         measure = partial(progress, "measuring pairs")
-        pairs = measuring.measured(paired.pairs, rows, directory, known, workers, measure)
+        pairs = measuring.measured(paired.pairs, captures, directory, known, workers, measure)
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
     made_from = manifests.based_on(before, *ingest.NOT_FINDINGS)
@@ -100,8 +100,11 @@ def _parts(folders: Iterable[Path], progress: Callable[[str, int, int], None]) -
     return parts
 
 
-def _table(part: Part) -> pa.Table:
-    return pa.table({name: part.rows.arrow(name) for name in Capture.model_fields})
+def _gathered(parts: Sequence[Part], directory: Path) -> Packed:
+    gathered = Gathering(sorted(path for part in parts for path in part.statement.source.seen))
+    for part in parts:
+        gathered.extend(part.rows, ~part.rows.nowhere())
+    return gathered.packed(directory)
 
 
 def _take_traces(parts: Sequence[Part], directory: Path, progress: Callable[[str, int, int], None]) -> None:
@@ -113,7 +116,7 @@ def _take_traces(parts: Sequence[Part], directory: Path, progress: Callable[[str
     traces.sweep(directory)
     done, total = 0, sum(len(part.rows) for part in parts)
     for part in parts:
-        for row in part.rows.views():
+        for row in (row for batch in part.rows.batches() for row in batch.views()):
             target = traces.path(directory, row.sha256 or "")
             if row.status == "ok" and reading.has_trace(row) and not target.is_file():
                 write_whole(target, _trace(part, row.path, traces.path(part.folder, row.sha256 or "")))

@@ -146,10 +146,13 @@ class Rows(Generic[M]):
         for start in range(0, len(self), size):
             yield self.take(np.arange(start, min(start + size, len(self))))
 
+    def table(self) -> pa.Table:
+        """Return the rows as a table of their model's schema."""
+        return pa.table({name: self.arrow(name) for name in self.model.model_fields})
+
     def records(self) -> list[M]:
         """Return the rows as records, in order."""
-        rows = pa.table({name: self.arrow(name) for name in self.model.model_fields}).to_pylist()
-        return TypeAdapter(list[self.model]).validate_python(rows)  # type: ignore[name-defined]
+        return TypeAdapter(list[self.model]).validate_python(self.table().to_pylist())  # type: ignore[name-defined]
 
     def views(self, where: Where | None = None) -> list[M]:
         """Return what reads like the records of the rows, or of some, and looks up only the facts that are asked for.
@@ -192,7 +195,7 @@ class _Facts:
         if known is None:
             if name not in self.model.model_fields:
                 raise AttributeError(f"{self.model.__name__} has no field {name!r}")
-            known = self._known[name] = _values(self._rows.arrow(name).take(pa.array(self.places)))
+            known = self._known[name] = _shared(self._rows.arrow(name).take(pa.array(self.places)))
         return known
 
 
@@ -213,6 +216,15 @@ def _values(column: pa.Array) -> list[Any]:
     """Return a column as records have it."""
     values: list[Any] = column.to_pylist()
     return [None if value is None else tuple(value) for value in values] if pa.types.is_list(column.type) else values
+
+
+def _shared(column: pa.Array) -> list[Any]:
+    """Return a column as records have it, equal values as one object: a million ISO settings are a handful."""
+    if pa.types.is_list(column.type):
+        return _values(column)
+    encoded = column.dictionary_encode()
+    values = [*encoded.dictionary.to_pylist(), None]
+    return [values[place] for place in encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).tolist()]
 
 
 def _known(rows: Rows[Any], name: str) -> list[Any]:

@@ -101,7 +101,7 @@ def listing(files: Iterable[RawFile]) -> str:
     return digest.hexdigest()
 
 
-def save(folder: Path, statement: Statement, captures: Sequence[Capture]) -> None:
+def save(folder: Path, statement: Statement, captures: manifests.Given) -> None:
     """Commit a shard.
 
     Raises:

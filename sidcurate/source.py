@@ -109,6 +109,28 @@ def is_url(root: str) -> bool:
     return "://" in root
 
 
+def check_same_root(last: Source, root: str, directory: Path) -> None:
+    """Refuse a manifest that is about the raws of another place.
+
+    Args:
+        last: what was said of the manifest.
+        root: where the raws are, as `source.json` names it.
+        directory: folder of the manifest.
+
+    Raises:
+        UsageError: it is.
+    """
+    if last.root and _resolved(last.root) != root:
+        raise UsageError(
+            f"{directory} is the manifest of {last.root}, not of {root}; name another with --device, or, if the raws "
+            f'have moved, set "root" in {path(directory)}'
+        )
+
+
+def _resolved(root: str) -> str:
+    return root if is_url(root) else str(Path(root).resolve())
+
+
 def raw_root(directory: Path) -> Path:
     """Return the folder that the manifest's raw paths are relative to.
 

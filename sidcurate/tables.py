@@ -1,4 +1,4 @@
-"""A committed table from its bytes: Parquet, within bounds that no manifest of ours comes near.
+"""A committed table to its bytes and from them: Parquet, within bounds that no manifest of ours comes near.
 
 The bytes may come from anywhere. What a few of them could unfold to is known from the footer before a page is read:
 rows, values, bytes before compression, encodings. A string that a dictionary repeats unfolds only after it was counted.
@@ -7,7 +7,8 @@ A table stays packed: its verified bytes are kept, a tenth of what they unfold t
 at a time.
 """
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -153,6 +154,20 @@ class Span:
     def column(self, name: str) -> pa.Array:
         """Return one column of the rows."""
         return self.packed.part(name, self.start, self.count)
+
+
+def written(schema: pa.Schema, parts: Iterable[pa.Table]) -> bytes:
+    """Return the bytes of a Parquet file: the same for a table in one piece and in parts of `GROUP_ROWS` rows.
+
+    Args:
+        schema: columns, and the key-values of the file.
+        parts: the rows in order, at least one part; every part but the last holds a multiple of `GROUP_ROWS`.
+    """
+    buffer = io.BytesIO()
+    with pq.ParquetWriter(buffer, schema, compression="zstd", write_page_checksum=True) as writer:
+        for part in parts:
+            writer.write_table(part, row_group_size=GROUP_ROWS)
+    return buffer.getvalue()
 
 
 def parse(where: Path, content: bytes) -> pa.Table:

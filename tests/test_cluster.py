@@ -224,7 +224,7 @@ def test_a_raw_that_kills_what_reads_it_costs_its_own_row_and_no_worker(address:
     found = spread(folder, tmp_path / "cam", address)
     reasons = {row.path: (row.sha256, row.status_reason) for row in found.unreadable}
     assert reasons == {"killer.dng": (None, "the reader crashed (SIGSEGV)")}
-    assert found.captures[-1].exposure_time_s is not None, "its header was read all the same"
+    assert found.captures.records()[-1].exposure_time_s is not None, "its header was read all the same"
     assert pids(address) == before
 
 

@@ -60,7 +60,7 @@ def sums(directory: Path) -> dict[str, str]:
 
 
 def test_every_fact_of_a_capture_has_its_source(session: Path, tmp_path: Path) -> None:
-    row = ingest(session, tmp_path / "m/cam", jobs=1).captures[0]
+    row = ingest(session, tmp_path / "m/cam", jobs=1).captures.records()[0]
     assert (row.path, row.status, row.device) == ("IMG_0000.dng", "ok", "cam")
     assert (row.exposure_num, row.exposure_den, row.exposure_source) == (1, 10, "exif")
     assert (row.iso, row.iso_source, row.f_number, row.f_number_source) == (800, "exif", 4.0, "exif")
@@ -275,7 +275,7 @@ def test_rules_and_times_are_committed_with_the_rows_that_they_made(
     assert source.read(tmp_path / "m/cam").times == given
     again = ingest(session, tmp_path / "m/cam", jobs=1)
     assert (again.read, [row.scene_id for row in again.pairs]) == (0, ["odd"])
-    assert again.captures[0].exposure_time_s == 0.2
+    assert again.captures.records()[0].exposure_time_s == 0.2
 
 
 def test_a_raw_that_is_put_back_after_a_commit_that_was_cut_off_is_read_again(
@@ -289,7 +289,7 @@ def test_a_raw_that_is_put_back_after_a_commit_that_was_cut_off_is_read_again(
         ingest(session, tmp_path / "m/cam", jobs=1)
     assert manifests.load(tmp_path / "m/cam").captures[0].iso == 100
     kept.replace(path)
-    assert ingest(session, tmp_path / "m/cam", jobs=1).captures[0].iso == 800
+    assert ingest(session, tmp_path / "m/cam", jobs=1).captures.records()[0].iso == 800
 
 
 def test_what_others_commit_during_an_ingest_is_not_overwritten(session: Path, tmp_path: Path) -> None:

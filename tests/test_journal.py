@@ -87,16 +87,16 @@ def kept_in(folder: Path, *rows) -> Path:
 
 def test_rows_come_back_as_they_were(tmp_path: Path) -> None:
     rows = [row("a.dng"), row("b\nc \u00e9.dng"), (row("d.dng")[0]._replace(etag='"1f"'), row("d.dng")[1])]
-    assert journal.rows(kept_in(tmp_path, *rows), "/raws", "reader 1", "canon90d") == dict(rows)
+    assert dict(journal.rows(kept_in(tmp_path, *rows), "/raws", "reader 1", "canon90d")) == dict(rows)
 
 
 @pytest.mark.parametrize(("root", "reader"), [("/other", "reader 1"), ("/raws", "reader 2")])
 def test_rows_of_another_folder_or_reader_do_not_count(tmp_path: Path, root: str, reader: str) -> None:
-    assert journal.rows(kept_in(tmp_path, row()), root, reader, "canon90d") == {}
+    assert dict(journal.rows(kept_in(tmp_path, row()), root, reader, "canon90d")) == {}
 
 
 def test_rows_of_another_device_do_not_count(tmp_path: Path) -> None:
-    assert journal.rows(kept_in(tmp_path, row()), "/raws", "reader 1", "other") == {}
+    assert dict(journal.rows(kept_in(tmp_path, row()), "/raws", "reader 1", "other")) == {}
 
 
 def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_torn_line_costs_its_own_row(tmp_path: Path) -> None:
     path = directory / journal.FILE
     path.write_bytes(path.read_bytes()[:-100])
     kept_in(tmp_path, row("c.dng"))
-    assert [file.path for file in journal.rows(directory, "/raws", "reader 1", "canon90d")] == ["a.dng", "c.dng"]
+    assert [file.path for file, _ in journal.rows(directory, "/raws", "reader 1", "canon90d")] == ["a.dng", "c.dng"]
 
 
 def test_a_journal_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(tmp_path: Path) -> None:
@@ -113,14 +113,14 @@ def test_a_journal_that_is_a_link_or_a_pipe_is_neither_followed_nor_waited_for(t
     path.symlink_to(tmp_path / "outside")
     (tmp_path / "outside").write_bytes(b"")
     with pytest.raises(IntegrityError, match="is a link, which may lead anywhere"):
-        journal.rows(path.parent, "/raws", "reader 1", "canon90d")
+        list(journal.rows(path.parent, "/raws", "reader 1", "canon90d"))
     with pytest.raises(OSError, match="symbolic links"):
         kept_in(tmp_path, row())
     assert (tmp_path / "outside").read_bytes() == b""
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(IntegrityError, match="is no file"):
-        journal.rows(path.parent, "/raws", "reader 1", "canon90d")
+        list(journal.rows(path.parent, "/raws", "reader 1", "canon90d"))
 
 
 def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> No
     whole = path.read_bytes()
     for at in range(len(whole)):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        found = journal.rows(directory, "/raws", "reader 1", "canon90d")
+        found = dict(journal.rows(directory, "/raws", "reader 1", "canon90d"))
         assert found in ({}, dict([row()])), at
 
 
@@ -140,7 +140,7 @@ def test_a_row_of_another_schema_is_read_again(tmp_path: Path) -> None:
     line["capture"]["new_field"] = 1
     text = json.dumps(line).encode()
     path.write_bytes(b"\n" + hashlib.sha256(text).hexdigest().encode() + b" " + text)
-    assert journal.rows(directory, "/raws", "reader 1", "canon90d") == {}
+    assert dict(journal.rows(directory, "/raws", "reader 1", "canon90d")) == {}
 
 
 def test_a_row_whose_file_has_changed_since_is_read_again(raws: Path, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_row_whose_file_has_changed_since_is_read_again(raws: Path, tmp_path: 
     changed = raws / "00000_00_0.1s.dng"
     os.utime(changed, ns=(0, 0))
     write_dng(changed, np.full((400, 600), 600, np.uint16), DngTags(exposure_time_s=Fraction(1, 5)))
-    assert ingest(raws, directory, jobs=1).captures[0].exposure_time_s == 0.2
+    assert ingest(raws, directory, jobs=1).captures.records()[0].exposure_time_s == 0.2
 
 
 def test_a_folder_that_goes_away_in_the_middle_costs_no_manifest(raws: Path, tmp_path: Path) -> None:

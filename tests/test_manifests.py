@@ -16,8 +16,10 @@ from pydantic import ValidationError
 from sidcurate import manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.rows import Rows, table_of
 from sidcurate.schemas import Capture, Finding, Pair
 from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.tables import GROUP_ROWS, Packed
 
 
 def capture(path: str = "a.dng", **facts: object) -> Capture:
@@ -67,6 +69,16 @@ def test_the_same_rows_are_the_same_bytes(tmp_path) -> None:
     for name in ("one", "two"):
         manifests.save(tmp_path / name, {Capture: [capture()], Pair: [pair()]})
     assert (tmp_path / "one/SHA256SUMS").read_bytes() == (tmp_path / "two/SHA256SUMS").read_bytes()
+
+
+@pytest.mark.parametrize("count", [0, 3, GROUP_ROWS + 1])
+def test_an_older_table_stays_packed_with_nulls_for_what_it_lacks(tmp_path, count: int) -> None:
+    rows = table_of(Capture, [capture(f"{number:05d}.dng", noise_dn=2.0) for number in range(count)])
+    manifests.save(tmp_path / "cam", {Capture: rows.drop_columns(["noise_dn"])})
+    found = manifests.load(tmp_path / "cam").tables[Capture]
+    assert isinstance(found, Packed) == bool(count)
+    assert Rows.of(Capture, found).arrow("noise_dn").null_count == count
+    assert Rows.of(Capture, found).arrow("path").to_pylist() == rows.column("path").to_pylist()
 
 
 def test_a_newer_schema_says_to_upgrade(tmp_path) -> None:

@@ -5,10 +5,12 @@ import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
+from click.core import ParameterSource
 
 from sidcurate.cli.console import progress, say, say_next
 from sidcurate.cli.options import (
@@ -30,10 +32,10 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sidcurate.ingest import Ingested, IngestedShard
-    from sidcurate.pairing import Match
     from sidcurate.places import Place
     from sidcurate.reading import Readers
-    from sidcurate.schemas import Capture, Pair
+    from sidcurate.rows import Rows
+    from sidcurate.schemas import Capture, Split
     from sidcurate.shards import Shard
 
 SOME_UNREADABLE = 3
@@ -117,15 +119,11 @@ def command(
     With --sid-list the manifest is made of what SID's lists say, without a raw; ingest the folder of the raws later,
     and the scenes keep their split.
     """
+    _check_ways(times_csv if no_times else None, shard, scheduler, headers_only=headers_only)
     if sid_lists:
-        if folder or pairs_csv or times_csv or scene_gap_s is not None or jobs or shard or headers_only or scheduler:
-            raise UsageError(
-                "--sid-list takes everything from the lists: leave FOLDER, --pairs, --scene-gap, --times, --shard, "
-                "--headers-only, --scheduler and --jobs out"
-            )
+        _check_alone(ctx)
         _ingest_lists(sid_lists, manifests_root, device, dry_run=dry_run)
         return
-    _check_ways(times_csv if no_times else None, shard, scheduler, headers_only=headers_only)
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
     from sidcurate.ingest import ingest, ingest_shard
@@ -134,18 +132,12 @@ def command(
     place = _place(folder)
     directory = manifests_root / (device or slug(place.name.rpartition("/")[2]))
     _check_apart(directory, place)
+    rules = pairing_rules(pairs_csv, scene_gap_s)
+    times = read_times(times_csv) if times_csv else {} if no_times else None
     with _readers(engine, scheduler) as readers, progress() as report:
-        given: dict[str, Any] = {
-            "rules": pairing_rules(pairs_csv, scene_gap_s),
-            "times": read_times(times_csv) if times_csv else {} if no_times else None,
-            "jobs": jobs,
-            "progress": report,
-            "dry_run": dry_run,
-        }
-        if shard:
-            result: Ingested | IngestedShard = ingest_shard(place, directory, shard, **given)
-        else:
-            result = ingest(place, directory, headers_only=headers_only, readers=readers, **given)
+        whole = partial(ingest, headers_only=headers_only, readers=readers)
+        run = partial(ingest_shard, shard=shard) if shard else whole
+        result = run(place, directory, rules=rules, times=times, jobs=jobs, progress=report, dry_run=dry_run)
     _print(result, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
 
@@ -162,6 +154,16 @@ def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
     merge = f"when all {result.shard.count} are finished: sidcurate manifest merge "
     merge += f"{shlex.quote(str(result.folder.parent))}/*"
     say("dry run: nothing was written" if dry_run else merge)
+
+
+def _check_alone(ctx: click.Context) -> None:
+    """Refuse what says something of raws: beside a list of SID's there are none."""
+    named = {"sid_lists", "device", "manifests_root", "dry_run"}
+    others = (parameter for parameter in ctx.command.params if parameter.name not in named)
+    given = [other for other in others if ctx.get_parameter_source(other.name or "") is ParameterSource.COMMANDLINE]
+    if given:
+        besides = [each.opts[0] if isinstance(each, click.Option) else each.human_readable_name for each in given]
+        raise UsageError(f"--sid-list takes everything from the lists: leave {', '.join(besides)} out")
 
 
 def _check_ways(times_csv: Path | None, shard: "Shard | None", scheduler: str | None, *, headers_only: bool) -> None:
@@ -217,7 +219,7 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
     click.echo(f"{counted(len(result.captures), 'raw')} listed, none of them read")
     for line in _some(dict.fromkeys(row.reason for row in result.unpaired)):
         click.echo(line)
-    click.echo(pairs_in_words(result.pairs))
+    click.echo(pairs_in_words((pair.scene_id, pair.split) for pair in result.pairs))
     click.echo(f"manifest: {directory}")
     _say_what_is_next(directory, dry_run=dry_run)
 
@@ -240,13 +242,12 @@ def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
     if LEADS_OUT in scan.others:
         links = counted(scan.others[LEADS_OUT], "link that leads", "links that lead")
         yield f"  no row for {links} out of the folder: copy the files in and ingest again"
-    for camera, count in sorted(Counter(map(_camera, captures)).items()):
+    for camera, count in sorted(_cameras(captures).items()):
         yield f"  {count:4d}  {camera}"
-    by_hand = sum(capture.exposure_source == "override" for capture in captures)
-    if by_hand:
+    if by_hand := int(captures.named("exposure_source", ["override"]).sum()):
         yield f"  {by_hand} with an exposure time from --times, now or earlier: --no-times forgets them"
     yield from _some(f"unreadable: {capture.path}: {capture.status_reason}" for capture in result.unreadable)
-    cut_off = [(capture.path, capture.missing_fraction) for capture in captures if capture.missing_fraction]
+    cut_off = ((path, share) for path, share in captures.facts("path", "missing_fraction") if share)
     missing = "of the bytes of its pixels are missing; copy it again from the card"
     yield from _some(f"cut off: {path}: {100 * share:.3g} % {missing}" for path, share in cut_off)
 
@@ -255,18 +256,21 @@ def _rest_in_words(result: "Ingested") -> Iterator[str]:
     if result.gone:
         gone = counted(result.gone, "raw of the last ingest is", "raws of the last ingest are")
         yield f"  {gone} not there any more: is a card or a disk missing?"
-    yield pairs_in_words(result.pairs)
+    yield pairs_in_words(result.pairs.facts("scene_id", "split"))
     unreadable = {capture.path for capture in result.unreadable}
     yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
     yield f"manifest: {result.directory}"
 
 
-def pairs_in_words(pairs: "Sequence[Pair | Match]") -> str:
-    """Return how many pairs there are, in how many scenes and in which parts of the split."""
-    parts = Counter(pair.split or "none" for pair in pairs)
+def pairs_in_words(pairs: "Iterable[tuple[str, Split | None]]") -> str:
+    """Return how many pairs there are, in how many scenes and in which parts of the split, given both of each."""
+    counts = Counter(pairs)
+    parts: Counter[str] = Counter()
+    for (_, part), count in counts.items():
+        parts[part or "none"] += count
     split = ", ".join(f"{parts[part]} {part}" for part in ("train", "val", "test", "none") if parts[part])
-    scenes = counted(len({pair.scene_id for pair in pairs}), "scene")
-    return f"{counted(len(pairs), 'pair')} in {scenes} ({split or 'no split'})"
+    scenes = counted(len({scene for scene, _ in counts}), "scene")
+    return f"{counted(counts.total(), 'pair')} in {scenes} ({split or 'no split'})"
 
 
 def _some(lines: Iterable[str]) -> Iterator[str]:
@@ -276,15 +280,37 @@ def _some(lines: Iterable[str]) -> Iterator[str]:
         yield f"  and {len(listed) - _LINES_SHOWN} more; `sidcurate report` lists them all"
 
 
-def _camera(capture: "Capture") -> str:
-    name = capture.camera_model or "unknown camera"
-    if capture.camera_make and not name.lower().startswith(capture.camera_make.lower().split()[0]):
-        name = f"{capture.camera_make} {name}"
-    if not capture.width:
-        return f"{name}, {'unreadable' if capture.status == 'unreadable' else 'known by its header alone'}"
-    levels = f"black {_levels(capture.black_level)}, white {_levels(capture.white_level)}"
-    kind = capture.cfa or capture.cfa_kind or "no CFA"
-    return f"{name}, {capture.width}x{capture.height}, {kind}, {capture.bits_declared or '?'} bit, {levels}"
+def _cameras(captures: "Rows[Capture]") -> Counter[str]:
+    """Return how many captures each kind of camera has made, in words."""
+    found: Counter[str] = Counter()
+    for facts, count in Counter(captures.facts(*_Camera._fields)).items():
+        found[_Camera(*facts).in_words()] += count
+    return found
+
+
+class _Camera(NamedTuple):
+    """What is told of a camera, under the names of a capture's facts."""
+
+    status: str
+    camera_make: str | None
+    camera_model: str | None
+    width: int | None
+    height: int | None
+    cfa: str | None
+    cfa_kind: str | None
+    bits_declared: int | None
+    black_level: tuple[float, ...] | None
+    white_level: tuple[float, ...] | None
+
+    def in_words(self) -> str:
+        name = self.camera_model or "unknown camera"
+        if self.camera_make and not name.lower().startswith(self.camera_make.lower().split()[0]):
+            name = f"{self.camera_make} {name}"
+        if not self.width:
+            return f"{name}, {'unreadable' if self.status == 'unreadable' else 'known by its header alone'}"
+        levels = f"black {_levels(self.black_level)}, white {_levels(self.white_level)}"
+        kind = self.cfa or self.cfa_kind or "no CFA"
+        return f"{name}, {self.width}x{self.height}, {kind}, {self.bits_declared or '?'} bit, {levels}"
 
 
 def _levels(values: "tuple[float, ...] | None") -> str:

@@ -51,7 +51,7 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     unreadable = int(merged.captures.named("status", ["unreadable"]).sum())
     raws = f"{counted(len(merged.captures), 'raw')} of {counted(len(merged.parts), 'shard')}"
     click.echo(f"{raws}, {unreadable} of them unreadable" if unreadable else raws)
-    click.echo(pairs_in_words(merged.pairs))
+    click.echo(pairs_in_words((match.scene_id, match.split) for match in merged.pairs))
     click.echo(f"manifest: {merged.directory}")
     say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {merged.directory.name}")
     ctx.exit(SOME_UNREADABLE if unreadable else 0)
