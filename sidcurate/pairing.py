@@ -65,6 +65,7 @@ def pair(
     ]
     readable = [capture for capture in captures if capture.status != "unreadable"]
     done = told = 0
+    progress(done, len(readable))  # To tell the scenes of many captures takes its time.
     for scene in _with_unique_ids(scenes(readable, scene_gap_s)):
         found, left = _pair_scene(scene)
         pairs += found

@@ -318,7 +318,7 @@ def test_findings_that_are_committed_during_an_ingest_are_no_hindrance(session: 
 
     found = ingest(session, directory, jobs=1, progress=validate)
     manifest = manifests.load(directory)
-    assert (manifest.captures, found.gone) == (found.captures, 1)
+    assert (manifest.captures, found.gone) == (found.captures.records(), 1)
     assert "captures.parquet" in (verdicts.why_unjudged(manifest) or "nothing"), "the findings are of the old tables"
 
 

@@ -205,4 +205,4 @@ def test_progress_is_told_now_and_then_and_at_the_end() -> None:
     captures = [frame(f"{n:05d}_00_{t}s.dng", t) for n in range(1200) for t in (1, 10)]
     told: list[tuple[int, int]] = []
     pair(captures, progress=lambda done, total: told.append((done, total)))
-    assert told == [(1000, 2400), (2000, 2400), (2400, 2400)]
+    assert told == [(0, 2400), (1000, 2400), (2000, 2400), (2400, 2400)]

@@ -1,14 +1,11 @@
 """Large manifests: the memory of a verb is bounded by what it must keep of each row, not by all that a row holds."""
 
-import os
-
-import numpy as np
 import pytest
+from benchmarks.scale_rate import link_raws
 from benchmarks.tables import DEVICE, manifest_tables
 from benchmarks.validate_rate import peak_mb
 
 from sidcurate import manifests
-from sidcurate.synthetic.dng import DngTags, write_dng
 
 FEW, MANY = 20_000, 80_000
 FEW_RAWS, MANY_RAWS = 1_000, 9_000
@@ -40,13 +37,7 @@ def test_memory_grows_little_with_the_pairs(roots, arguments, most_mb_a_thousand
 
 
 def test_memory_of_an_ingest_grows_little_with_the_raws(tmp_path):
-    raws, first = tmp_path / "raws", tmp_path / "first.dng"
-    write_dng(first, np.full((16, 16), 600, np.uint16), DngTags(iso=800))
-    peaks = []
-    for count in (FEW_RAWS, MANY_RAWS):
-        folder = raws / str(count)
-        folder.mkdir(parents=True)
-        for number in range(count):
-            os.link(first, folder / f"{number // 4:05d}_{number % 4:02d}_{number % 4 + 1}s.dng")
-        peaks.append(peak_mb(["ingest", str(folder), "--headers-only", "--manifests", str(tmp_path / "m")]))
-    assert peaks[1] - peaks[0] < 6 * (MANY_RAWS - FEW_RAWS) / 1000
+    raws = [link_raws(tmp_path / str(count), count) for count in (FEW_RAWS, MANY_RAWS)]
+    ingest = ["ingest", "--headers-only", "--manifests", str(tmp_path / "m")]
+    few, many = (peak_mb([*ingest, str(folder)]) for folder in raws)
+    assert many - few < 6 * (MANY_RAWS - FEW_RAWS) / 1000

@@ -96,8 +96,11 @@ def run(
                 _apply(rule, batch, limits, ledger)
             if progress:
                 progress(f"judging {kind}s", int(batch.rows.numbers[-1]) + 1, len(rows))
-    for rule in _in_order("manifest", reported, ignore):
+    of_all = _in_order("manifest", reported, ignore)
+    for done, rule in enumerate(of_all, start=1):
         _apply_to_manifest(rule, limits, ledger)
+        if progress:
+            progress("judging the whole", done, len(of_all))
     return _judgement(ledger)
 
 

@@ -22,11 +22,11 @@ def manifest_tables(pairs: int, seed: int = 0) -> dict:
     fault = np.where(rng.random(pairs) < FAULTY, rng.integers(1, 7, pairs), 0)
     ratio = rng.choice([100, 250, 300], scenes)
     short = {**captures(rng, pairs), **exposures(np.where(fault == 1, 1, 10), ratio[scene])}
-    short |= {"path": names("short/{:06d}_{:02d}.ARW", scene, burst)}
+    short |= {"path": names("short/{:06d}_{:02d}.ARW", scene, burst), "captured_at": times(scene, 10 * burst)}
     short["iso"] = masked(np.where(fault == 2, 3200, 1600), rng.random(pairs) < 0)
     short["zero_tail_fraction"] = np.where(fault == 3, 0.3, 0.0)
     long = {**captures(rng, scenes), **exposures(np.full(scenes, 10), np.ones(scenes, np.int64))}
-    long |= {"path": names("long/{:06d}.ARW", np.arange(scenes))}
+    long |= {"path": names("long/{:06d}.ARW", np.arange(scenes)), "captured_at": times(np.arange(scenes), 50)}
     both = pa.concat_tables([table(Capture, short), table(Capture, long)]).sort_by("path")
     told = pixels(rng, pairs, ratio[scene] * np.where(fault == 1, 0.1, 1), fault)
     rows = {
@@ -58,6 +58,11 @@ def table(model: type, columns: dict) -> pa.Table:
 def names(form: str, *numbers: np.ndarray) -> list[str]:
     """Return a name for each row of numbers."""
     return [form.format(*row) for row in zip(*(column.tolist() for column in numbers), strict=True)]
+
+
+def times(scene: np.ndarray, seconds: np.ndarray | int) -> np.ndarray:
+    """Return when frames were taken, in microseconds: a scene every five minutes, each frame seconds into its own."""
+    return 1_700_000_000_000_000 + 1_000_000 * (300 * scene + seconds)
 
 
 def masked(values: np.ndarray, unknown: np.ndarray) -> pa.Array:
@@ -112,7 +117,6 @@ def captures(rng: np.random.Generator, count: int) -> dict:
         "f_number": masked(np.full(count, 4.0), old_lens),
         "focal_length_mm": masked(np.full(count, 35.0), old_lens),
         "lens_model": masked(np.full(count, "FE 35mm F2.8", object), old_lens),
-        "captured_at": 1_700_000_000_000_000 + 20_000_000 * np.arange(count),
         "orientation": np.ones(count, np.int64),
         "width": np.full(count, 4256),
         "height": np.full(count, 2848),
