@@ -157,6 +157,17 @@ def test_phase_true_turns_keep_the_color_of_each_plane_and_the_place_of_each_sit
     assert len(turns) == 8
 
 
+def test_a_phase_true_turn_takes_the_levels_of_each_plane_along() -> None:
+    """A frame at its black is black however it is turned, though the two greens have other levels."""
+    plain = entry()
+    dark = np.broadcast_to(BLACK[:, None, None], plain.planes.shape).astype(np.uint16)
+    recipe = Recipe(patch=8, offset_draw="inclusive", augmentation="phase-true")
+    for planes, value in ((dark, 0.0), (dark + 3, 300 / (WHITE - BLACK))):
+        still = dataclasses.replace(plain, planes=planes)
+        inputs = np.array([patches.cut([[still]], recipe, 8, number).patch.input[:, 0, 0] for number in range(30)])
+        np.testing.assert_allclose(np.sort(inputs), np.sort(np.broadcast_to(value, inputs.shape)), atol=1e-6)
+
+
 def test_sids_turns_do_change_the_phase() -> None:
     recipe = Recipe(patch=5, offset_draw="inclusive", augmentation="sid")
     cuts = [patches.cut([[coded(9, 8)]], recipe, 5, number) for number in range(50)]

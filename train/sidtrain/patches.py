@@ -23,7 +23,8 @@ _RGGB_SITES = tuple(site for (site,) in cfa.layout("RGGB").sites)
 
 _LINES_AT_ONCE = 64  # of a target: 0.4 MB for the widest patch in use
 
-Windows = tuple[UInt16[np.ndarray, "c p p"], UInt16[np.ndarray, "3 ps ps"]]
+# Planes and target, and which plane of the entry each plane comes from.
+Windows = tuple[UInt16[np.ndarray, "c p p"], UInt16[np.ndarray, "3 ps ps"], list[int]]
 
 
 @dataclass(frozen=True)
@@ -220,12 +221,13 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
     top, left = (int(random.integers(size - side + _reach(recipe))) for size in entry.planes.shape[1:])
     turns = np.zeros(3, bool) if recipe.augmentation == "none" else random.random(3) < 0.5
     window = _phase_true if recipe.augmentation == "phase-true" else _as_packed
-    planes, target = window(entry, Window(top, left, side), turns)
+    planes, target, sources = window(entry, Window(top, left, side), turns)
+    scale = np.float32(amplification_ratio(entry, recipe, number)) / (entry.white - entry.black)
     return Cut(
         planes=planes,
         target=target,
-        black=entry.black,
-        scale=np.float32(amplification_ratio(entry, recipe, number)) / (entry.white - entry.black),
+        black=entry.black[sources],
+        scale=scale[sources],
         clip=recipe.input_clip,
         pair_id=entry.pair.pair_id,
     )
@@ -267,7 +269,8 @@ def _as_packed(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Wi
     """
     rows, columns = window.slices()
     target = entry.target[_sites(rows, entry.sites), _sites(columns, entry.sites)]
-    return _turned(entry.planes[:, rows, columns], turns), _turned(target.transpose(2, 0, 1), turns)
+    planes = entry.planes[:, rows, columns]
+    return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns), list(range(len(planes)))
 
 
 def _phase_true(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Windows:
@@ -275,17 +278,18 @@ def _phase_true(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> W
 
     A flipped RGGB mosaic starts with another phase; one site further on it is RGGB again. So where rows or columns are
     flipped, the window of the mosaic and of the target moves by one site, which for the planes on the even sites means
-    by one packed px. Transposed, the two greens change places.
+    by one packed px. Transposed, the two greens change places, each with its levels.
     """
     down, right, transpose = (int(turn) for turn in turns)
     shifted = [
         plane[window.slices(down * (1 - row), right * (1 - column))]
         for plane, (row, column) in zip(entry.planes, _RGGB_SITES, strict=True)
     ]
-    planes = np.stack([shifted[place] for place in ((0, 3, 2, 1) if transpose else (0, 1, 2, 3))])
+    sources = [0, 3, 2, 1] if transpose else [0, 1, 2, 3]
+    planes = np.stack([shifted[source] for source in sources])
     top, left = 2 * window.top + down, 2 * window.left + right
     target = entry.target[top : top + 2 * window.side, left : left + 2 * window.side]
-    return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns)
+    return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns), sources
 
 
 def _sites(packed: slice, sites: int) -> slice:
