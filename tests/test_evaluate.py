@@ -67,7 +67,7 @@ def write_checkpoint(
         metrics={},
     )
     folder.mkdir(parents=True)
-    checkpoint.save(folder, build(architecture_of(RECIPE)), sidecar)
+    checkpoint.save(folder, build(architecture_of(recipe)), sidecar)
     return folder
 
 

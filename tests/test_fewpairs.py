@@ -10,7 +10,7 @@ from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import fewpairs, history
+from sidtrain import checkpoint, fewpairs, history
 from sidtrain.curve import Curve
 from sidtrain.recipe import Recipe
 
@@ -123,3 +123,10 @@ def test_a_dry_run_names_the_trainings_and_writes_nothing(session: Path, tmp_pat
     result = finetune(session, tmp_path, "--pairs", "1,2", "--repeat", 2, "--dry-run")
     assert result.stderr.count("would train") == 4
     assert not list(tmp_path.iterdir())
+
+
+def test_a_curve_of_networks_that_put_out_planes_is_of_their_protocol(session: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE + 'target = "raw"\n')
+    result = finetune(session, tmp_path, "--recipe", tmp_path / "tiny.toml", "--pairs", "1")
+    assert result.exit_code == 0, result.stderr
+    assert curve(tmp_path).protocol == "raw"

@@ -290,14 +290,6 @@ def test_an_xtrans_patch_has_a_target_of_three_times_its_side() -> None:
     crop = patches.central(xtrans, 6)
     assert (crop.planes.shape, crop.target.shape) == ((9, 6, 6), (18, 18, 3))
     assert np.array_equal(crop.planes[8], crop.target[2::3, 1::3, 0])
-    assert patches.preview(crop, recipe).shape == (6, 6, 3)
-
-
-def test_a_preview_shows_each_color_by_the_mean_of_its_planes() -> None:
-    plain = entry()
-    red, green, blue, other = patches.frame_input(plain, Recipe())
-    picture = patches.preview(plain, Recipe())
-    np.testing.assert_allclose(picture, np.stack([red, (green + other) / 2, blue], axis=-1), atol=1e-6)
 
 
 def test_the_central_crop_is_aligned_and_never_larger_than_the_frame() -> None:

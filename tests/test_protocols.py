@@ -107,10 +107,62 @@ def test_the_aligned_figure_forgives_a_cast_and_the_first_does_not():
         assert marks.psnr_aligned_db > 45
 
 
-def test_raw_is_refused_with_the_reason(tmp_path: Path):
-    manifest = small_session.write_session(tmp_path)
-    with pytest.raises(UsageError, match=r"protocol raw cannot be used: .* puts out a rendered picture.*use device-"):
-        protocols.usable("raw", manifest)
+def planes_and_target() -> tuple[np.ndarray, np.ndarray]:
+    """Dim planes, so that no gain here reaches white; one plane is black."""
+    random = np.random.default_rng(0)
+    target = (0.6 * random.random((40, 50, 4))).astype(np.float32)
+    target[..., 3] = 0
+    return (target + random.normal(0, 0.05, target.shape)).clip(0).astype(np.float32), target
+
+
+def test_raw_compares_planes_as_they_are():
+    output, target = planes_and_target()
+    marks = PROTOCOLS["raw"].marks(output, target, "uniform7")
+    assert marks.psnr_db == pytest.approx(-10 * np.log10(((output - target).astype(float) ** 2).mean()), abs=1e-4)
+    by_plane = [structural_similarity(output[..., i], target[..., i], data_range=1.0) for i in range(4)]
+    assert marks.ssim == pytest.approx(np.mean(by_plane), abs=1e-5)
+    assert PROTOCOLS["raw"].ssim_variants == ("uniform7", "gaussian")
+
+
+def test_brightness_alignment_forgives_a_wrong_exposure_and_only_that():
+    output, target = planes_and_target()
+    plain = PROTOCOLS["raw"].marks(output, target, "uniform7")
+    darker = PROTOCOLS["raw"].marks(output * np.float32(0.8), target, "uniform7")
+    assert darker.psnr_aligned_db == pytest.approx(plain.psnr_aligned_db, abs=1e-4)
+    assert darker.psnr_db < plain.psnr_db - 3
+    gain = float((output * target).sum() / (output**2).sum())
+    aligned = -10 * np.log10(((gain * output - target).astype(float) ** 2).mean())
+    assert plain.psnr_aligned_db == pytest.approx(aligned, abs=1e-4)
+    cast = target * np.float32([0.5, 0.8, 0.6, 1])
+    assert PROTOCOLS["raw"].marks(cast, target, "uniform7").psnr_aligned_db < 30
+
+
+def test_brightness_alignment_leaves_out_what_is_white_in_the_target():
+    """What is lost there tells nothing of the exposure; it counts in the PSNR all the same."""
+    output, target = planes_and_target()
+    target[:10] = 1
+    clean = np.where(target < 1, target / 2, np.float32(0.3))
+    assert metrics.frame_gain(clean, target) == pytest.approx([2] * 4)
+    marks = PROTOCOLS["raw"].marks(clean, target, "uniform7")
+    assert marks.psnr_aligned_db == pytest.approx(-10 * np.log10((0.6 - 1) ** 2 / 4), abs=1e-4)
+    assert metrics.frame_gain(np.zeros_like(target), target).tolist() == [1] * 4
+    assert metrics.frame_gain(output, np.ones_like(target)).tolist() == [1] * 4
+
+
+def test_each_protocol_says_what_it_aligns():
+    found = {name: protocol.alignment for name, protocol in PROTOCOLS.items()}
+    assert found.pop("raw") == "frame"
+    assert found.pop("seed2-legacy") is None
+    assert set(found.values()) == {"color"}
+
+
+def test_a_network_is_judged_by_what_it_puts_out():
+    for name, protocol in PROTOCOLS.items():
+        fits, other = ("raw", "rendered") if name == "raw" else ("rendered", "raw")
+        protocols.require_target(protocol, {"a": fits})
+        with pytest.raises(UsageError, match=f"protocol {name} does not judge b, which puts out .*use --protocol "):
+            protocols.require_target(protocol, {"a": fits, "b": other})
+    assert (protocols.default("raw"), protocols.default("rendered")) == ("raw", protocols.DEFAULT)
 
 
 def test_sid_00_88_is_refused_where_none_of_its_three_scenes_ever_was(tmp_path: Path):
@@ -137,7 +189,7 @@ def test_a_window_that_the_protocol_has_not_is_refused():
 def test_the_command_offers_the_protocols_that_there_are():
     (option,) = (parameter for parameter in command.params if parameter.name == "protocol")
     assert tuple(option.type.choices) == tuple(PROTOCOLS)
-    assert option.default == protocols.DEFAULT
+    assert f"[default: {protocols.DEFAULT}; {protocols.RAW} for" in option.help
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)

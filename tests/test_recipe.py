@@ -49,7 +49,7 @@ def test_the_device_recipe_is_short_and_keeps_the_best_and_measures_the_zero() -
 
 
 def test_every_recipe_that_comes_with_the_program_loads() -> None:
-    assert list(recipe.known())[:4] == ["demo", "device", "sid", "sid-fuji"]
+    assert list(recipe.known())[:5] == ["demo", "device", "raw", "sid", "sid-fuji"]
     for name in recipe.known():
         assert isinstance(recipe.load(name), Recipe)
 
@@ -145,7 +145,7 @@ def test_a_mistake_is_named_with_its_file(tmp_path: Path, text: str, said: str) 
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
-    with pytest.raises(UsageError, match=r"demo, device, sid, sid-fuji, seed1-\.\.\. or seed2-\.\.\. "):
+    with pytest.raises(UsageError, match=r"demo, device, raw, sid, sid-fuji, seed1-\.\.\. or seed2-\.\.\. "):
         recipe.load("nikon")
     with pytest.raises(UsageError, match=r"seed2-lr0, .*seed2-lr7"):
         recipe.load("seed2-lr77")
@@ -157,7 +157,9 @@ def test_a_file_can_stand_on_a_recipe_that_comes_with_the_program(tmp_path: Path
     expected = recipe.load("device").model_dump() | {"duration": 200, "schedule": ((0, 1e-4),)}
     assert recipe.load(path).model_dump() == expected
     path.write_text('base = "devise"\n')
-    with pytest.raises(UsageError, match=r"mine.toml: no recipe 'devise' comes with the program; .*demo, device, sid"):
+    with pytest.raises(
+        UsageError, match=r"mine.toml: no recipe 'devise' comes with the program; .*demo, device, raw, sid"
+    ):
         recipe.load(path)
 
 

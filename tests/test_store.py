@@ -186,7 +186,7 @@ def test_an_entry_knows_its_pair(tmp_path: Path) -> None:
     entries = build(manifest, tmp_path)
     assert [entry.pair for entry in entries] == list(manifest.pairs)
     assert {entry.levels for entry in entries} == {"declared"}
-    assert {entry.sites for entry in entries} == {2}
+    assert {entry.enlargement for entry in entries} == {2}
 
 
 @pytest.mark.parametrize("phase", ["RGGB", "BGGR"])
@@ -290,7 +290,7 @@ def test_an_xtrans_pair_is_packed_and_rendered_for_a_network_that_takes_it(tmp_p
     top, left = layout.offset
     assert entry.planes.shape == (9, (520 - top) // 6 * 2, (530 - left) // 6 * 2)
     assert entry.target.shape == (3 * entry.planes.shape[1], 3 * entry.planes.shape[2], 3)
-    assert (entry.sites, entry.black.tolist()) == (3, [64.0] * 9)
+    assert (entry.enlargement, entry.black.tolist()) == (3, [64.0] * 9)
     raws = tmp_path / "raws"
     with rawpy.imread(str(raws / manifest.pairs[0].short_path)) as opened:
         assert np.array_equal(entry.planes, layout.pack(opened.raw_image_visible))

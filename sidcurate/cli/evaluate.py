@@ -53,9 +53,8 @@ if TYPE_CHECKING:
 @click.option(
     "--protocol",
     type=click.Choice(["device-srgb-float-v1", "sid-paper", "sid-00", "sid-00-88", "raw", "seed2-legacy"]),
-    default="device-srgb-float-v1",
-    show_default=True,
-    help="Frames, space and metrics, by name; the record says in words what it is.",
+    help="Frames, space and metrics, by name; the record says in words what it is.  "
+    "[default: device-srgb-float-v1; raw for networks that put out planes]",
 )
 @click.option(
     "--ssim",
@@ -73,7 +72,7 @@ def command(
     store_dir: Path,
     out_dir: Path | None,
     split: "Split",
-    protocol: str,
+    protocol: str | None,
     ssim_variant: "SsimVariant | None",
     jobs: int | None,
     output_format: str,
@@ -81,7 +80,8 @@ def command(
     """Judge checkpoints on full frames of a camera's test scenes, beside three trivial pictures.
 
     The trivial pictures are LibRaw's rendering of the amplified short, that after a Gaussian whose width is chosen on
-    training scenes, and the mean color of the training targets. A checkpoint of another camera is evaluated zero-shot.
+    training scenes, and the mean color of the training targets; for networks that put out planes, the amplified planes
+    take the place of the rendering. A checkpoint of another camera is evaluated zero-shot.
     Every scene must be new to every checkpoint.
     """
     require_train_extra()
@@ -184,7 +184,8 @@ def _levels(used: "NetworkUsed") -> str:
 def _table(evaluation: "Evaluation") -> "Table":
     table = _empty_table(
         f"{evaluation.device}, {evaluation.split} scenes, {evaluation.protocol}, SSIM {evaluation.ssim_variant}",
-        "mean over scenes [95 % interval]; n: scenes/frames\naligned: PSNR after one gain a color",
+        "mean over scenes [95 % interval]; n: scenes/frames"
+        + (f"\naligned: PSNR after one gain a {evaluation.alignment}" if evaluation.alignment else ""),
     )
     for name in ("ratio", "picture", "PSNR / dB", "aligned", "SSIM", "n"):
         table.add_column(name, no_wrap=name != "picture", overflow="fold")

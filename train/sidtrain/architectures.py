@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from sidcurate.schemas import described
 
+# What a network puts out: the long frame as LibRaw renders it, or the planes of its mosaic.
+Target = Literal["rendered", "raw"]
+
 COLORS: Final = 3
 BAYER_PLANES: Final = 4
 
@@ -22,8 +25,12 @@ class Architecture(BaseModel):
 
     in_planes: int = described("Planes of the packed input: 4 of a Bayer mosaic, 9 of an X-Trans.", default=4, ge=1)
     sites: Literal[2, 3] = described(
-        "Mosaic sites along a side of a packed pixel, by which the output is larger: 2 for Bayer, 3 for X-Trans.",
+        "Mosaic sites along a side of a packed pixel, by which a rendering is larger: 2 for Bayer, 3 for X-Trans.",
         default=2,
+    )
+    target: Target = described(
+        "What comes out: 'rendered', three colors at each mosaic site; 'raw', the planes that go in.",
+        default="rendered",
     )
     width: int = described("Channels of the first level; each further level has twice as many.", default=32, ge=1)
     levels: int = described("Resolutions, the lowest one included.", default=5, ge=1)
@@ -37,9 +44,14 @@ class Architecture(BaseModel):
     negative_slope: float = described("Slope of the leaky ReLU below zero.", default=0.2)
 
     @property
+    def enlargement(self) -> int:
+        """How many times larger than the planes the output is along a side."""
+        return self.sites if self.target == "rendered" else 1
+
+    @property
     def out_planes(self) -> int:
-        """Channels of the last layer: three colors at each site of a packed pixel."""
-        return COLORS * self.sites**2
+        """Channels of the last layer: three colors at each site of a packed pixel, or the planes."""
+        return COLORS * self.sites**2 if self.target == "rendered" else self.in_planes
 
     @property
     def convolutions_by_level(self) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ nothing.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -19,12 +19,12 @@ from sidcurate.schemas import Capture, Pair
 from sidtrain import normalization
 from sidtrain.metrics import psnr_db
 from sidtrain.normalization import DECLARED, Levels
-from sidtrain.patches import amplification_ratio, unit_target
+from sidtrain.patches import amplification_ratio, network_input, target_picture, unit_target
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry, StoreSettings
 
 TRIVIAL: Final = ("amplified", "gaussian", "mean-color")
-# Half-octave steps from no visible blur to a picture of blobs, in mosaic px.
+# Half-octave steps from no visible blur to a picture of blobs, in px of the target.
 SIGMAS_PX: Final = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.0, 16.0, 23.0, 32.0)
 # Enough training frames to choose one width; a center of this side says what the whole frame would.
 _TUNING_FRAMES, _TUNING_SIDE = 24, 1024
@@ -46,11 +46,11 @@ class Baselines:
 
     raws: Raws
     sigma_px: float
-    mean_color: tuple[float, float, float]
+    mean_color: tuple[float, ...]
 
-    def pictures(self, entry: Entry) -> dict[str, Float32[np.ndarray, "h w 3"]]:
+    def pictures(self, entry: Entry) -> dict[str, Float32[np.ndarray, "h w c"]]:
         """Return the three pictures of a short frame in 0..1, of the size of its target."""
-        picture = amplified(entry.pair, self.raws, amplification_ratio(entry, self.raws.recipe))
+        picture = as_target(entry, self.raws, amplification_ratio(entry, self.raws.recipe))
         flat = np.broadcast_to(np.asarray(self.mean_color, np.float32), entry.target.shape)
         return dict(zip(TRIVIAL, (picture, blurred(picture, self.sigma_px), flat), strict=True))
 
@@ -70,11 +70,18 @@ def learn(
     psnrs = []
     for done, entry in enumerate(tried):
         progress(done, len(tried))
-        picture = amplified(entry.pair, raws, amplification_ratio(entry, raws.recipe))
-        target = unit_target(_center(entry.target))
+        picture = as_target(entry, raws, amplification_ratio(entry, raws.recipe))
+        target = target_picture(replace(entry, target=_center(entry.target)))
         psnrs.append([psnr_db(blurred(_center(picture), sigma), target) for sigma in SIGMAS_PX])
     progress(len(tried), len(tried))
     return Baselines(raws, SIGMAS_PX[int(np.mean(psnrs, axis=0).argmax())], mean_color(training))
+
+
+def as_target(entry: Entry, raws: Raws, ratio: float) -> Float32[np.ndarray, "h w c"]:
+    """Return the amplified short frame in 0..1, made as its target is: rendered, or its planes by its own levels."""
+    if raws.settings.target == "raw":
+        return network_input(entry.planes, entry.black, entry.white, ratio).transpose(1, 2, 0)
+    return amplified(entry.pair, raws, ratio)
 
 
 def amplified(pair: Pair, raws: Raws, ratio: float) -> Float32[np.ndarray, "h w 3"]:
@@ -127,17 +134,17 @@ def _by_site(values: tuple[float, ...]) -> tuple[float, ...]:
     return values * (4 // len(values))
 
 
-def blurred(picture: Float32[np.ndarray, "h w 3"], sigma_px: float) -> Float32[np.ndarray, "h w 3"]:
-    """Return a picture after a Gaussian of a standard deviation in mosaic px."""
-    result: Float32[np.ndarray, "h w 3"] = gaussian_filter(picture, (sigma_px, sigma_px, 0))
+def blurred(picture: Float32[np.ndarray, "h w c"], sigma_px: float) -> Float32[np.ndarray, "h w c"]:
+    """Return a picture after a Gaussian of a standard deviation in its own px."""
+    result: Float32[np.ndarray, "h w c"] = gaussian_filter(picture, (sigma_px, sigma_px, 0))
     return result
 
 
-def mean_color(entries: Sequence[Entry]) -> tuple[float, float, float]:
-    """Return the mean R, G, B in 0..1 over the targets, each long frame counted once."""
-    targets = {entry.pair.long_path: entry.target for entry in entries}
-    red, green, blue = np.mean([target.mean(axis=(0, 1)) for target in targets.values()], axis=0) / 65535
-    return float(red), float(green), float(blue)
+def mean_color(entries: Sequence[Entry]) -> tuple[float, ...]:
+    """Return the mean R, G, B, or of each plane, in 0..1 over the targets, each long frame counted once."""
+    by_long = {entry.pair.long_path: entry for entry in entries}.values()
+    means = [target_picture(entry).mean(axis=0, dtype=np.float64).mean(axis=0) for entry in by_long]
+    return tuple(np.mean(means, axis=0).tolist())
 
 
 def _center(image: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
 from sidtrain import history
-from sidtrain.architectures import Architecture
+from sidtrain.architectures import Architecture, Target
 from sidtrain.execution import Execution
 from sidtrain.lineage import Ancestor, Names
 from sidtrain.normalization import Zero
@@ -68,8 +68,13 @@ class Sidecar(BaseModel):
     levels: str = described("Which black and white normalize the input, in the words of the recipe.")
     ratio: str = described("What the normalized input is multiplied by, in the words of the recipe.")
     input_clip: float = described("Upper clip of the amplified input; white is 1.")
+    target: Target = described(
+        "What it puts out: 'rendered', a picture as LibRaw renders it; 'raw', planes with black at 0 and white at 1.",
+        default="rendered",
+    )
     white_balance: Floats | None = described(
-        "Multipliers for R, G, B of all its targets; null: those of the camera, frame by frame.", default=None
+        "Multipliers for R, G, B of all its targets; null: those of the camera, frame by frame; of raw targets, none.",
+        default=None,
     )
     zeros: tuple[Zero, ...] = described(
         "Of levels 'measured', the zero errors of the training pairs: what black is moved by where a short frame "
@@ -112,7 +117,7 @@ class Sidecar(BaseModel):
 
 
 def input_of(recipe: Recipe) -> dict[str, Any]:
-    """Return what the side-car says of a recipe's network and of the input that it is made for, by field."""
+    """Return what the side-car says of a recipe's network, its input and what it puts out, by field."""
     architecture = architecture_of(recipe)
     return {
         "architecture": architecture,
@@ -121,6 +126,7 @@ def input_of(recipe: Recipe) -> dict[str, Any]:
         "levels": recipe.levels,
         "ratio": recipe.ratio,
         "input_clip": recipe.input_clip,
+        "target": recipe.target,
     }
 
 

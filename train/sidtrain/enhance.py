@@ -68,7 +68,7 @@ def enhance(
         progress: called with the count of tiles done and of tiles to do.
 
     Raises:
-        UsageError: a ratio that is not positive, or a raw that is none for this network.
+        UsageError: a ratio that is not positive, a raw that is none for this network, or a network of no pictures.
         UnreadableRawError: no reader gets the pixels.
         SidcurateError: what `checkpoint.load` and `devices.pick` raise.
     """
@@ -77,6 +77,11 @@ def enhance(
     device = devices.pick(device_type)
     model, sidecar = checkpoint.load(checkpoint_path)
     recipe = sidecar.recipe
+    if recipe.target != "rendered":
+        raise UsageError(
+            f"{checkpoint_path} puts out the planes of a mosaic, which are for a raw developer and no picture; give a "
+            'checkpoint of a recipe with target = "rendered", such as device'
+        )
     taken = shot.read(raw_path, recipe, sidecar.zeros)
     chosen = shot.metered(taken, ratio, _metered_span(recipe))
     planes = patches.network_input(taken.planes, taken.black, taken.white, chosen.ratio, recipe.input_clip)

@@ -21,6 +21,7 @@ from sidtrain.checkpoint import Sidecar
 from sidtrain.metrics import SsimVariant
 from sidtrain.networks import Network
 from sidtrain.panels import AS_SHOT, Cell, Row
+from sidtrain.preview import GAMMA, preview
 from sidtrain.protocols import Protocol
 from sidtrain.scores import Evaluation, NetworkUsed, Score
 from sidtrain.store import Entry, StoreSettings
@@ -28,7 +29,7 @@ from sidtrain.store import Entry, StoreSettings
 # A single checkpoint needs no name of its own.
 NETWORK = "network"
 
-Picture = Float32[np.ndarray, "h w 3"]
+Picture = Float32[np.ndarray, "h w c"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -75,7 +76,7 @@ def evaluate(
     out_dir: Path | None = None,
     *,
     split: Split = "test",
-    protocol: str = protocols.DEFAULT,
+    protocol: str | None = None,
     ssim_variant: SsimVariant | None = None,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
@@ -88,7 +89,7 @@ def evaluate(
         store_dir: folder of the decoded frames.
         out_dir: where to write; the first checkpoint's folder by default.
         split: part of the data set to judge on.
-        protocol: name of the protocol.
+        protocol: name of the protocol; the one of what the networks put out by default.
         ssim_variant: window of the SSIM, where the protocol allows several.
         jobs: worker processes that decode raws.
         progress: called with the stage in words, the count of frames done in it and of frames to do.
@@ -118,15 +119,15 @@ def judge(
     store_dir: Path,
     *,
     split: Split = "test",
-    protocol: str = protocols.DEFAULT,
+    protocol: str | None = None,
     ssim_variant: SsimVariant | None = None,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> tuple[Evaluation, list[Row]]:
     """Return the evaluation of checkpoints, and the rows of its panel; see `evaluate`."""
-    rules = protocols.usable(protocol, manifest)
-    variant = protocols.ssim_variant(rules, ssim_variant)
     judged_networks = networks.load(checkpoints, (*TRIVIAL, AS_SHOT, "target"))
+    rules = networks.protocol(protocol, judged_networks, manifest)
+    variant = protocols.ssim_variant(rules, ssim_variant)
     question = _Question(manifest, judged_networks, split, rules, variant)
     unseen = choose(manifest, [network.sidecar for network in question.networks], split, rules)
     captures = {capture.path: capture for capture in manifest.captures}
@@ -209,7 +210,7 @@ def _judge(
     shown: dict[str, Entry] = {}
     for done, entry in enumerate(entries):
         progress("evaluating", done, len(entries))
-        scene, target = entry.pair.scene_id, patches.unit_target(entry.target)
+        scene, target = entry.pair.scene_id, patches.target_picture(entry)
         is_first = scene not in shown
         shown.setdefault(scene, entry)
         own = {name: frames[done] for name, frames in given.items()}
@@ -217,9 +218,9 @@ def _judge(
             score = _score(question, entry, trivial, name, picture, target)
             rated.append(score)
             if is_first:
-                cells.setdefault(scene, {})[name] = panels.cell(name, picture, _label(score))
+                cells.setdefault(scene, {})[name] = _cell(name, picture, _label(score), entry, trivial.raws)
         if is_first:
-            cells[scene]["target"] = panels.cell("target", target, "target")
+            cells[scene]["target"] = _cell("target", target, "target", entry, trivial.raws)
     progress("evaluating", len(entries), len(entries))
     chosen = panels.chosen(scores.from_worst(rated, question.networks[0].name))
     return rated, [_row(shown[scene], cells[scene], why, trivial.raws) for scene, why in chosen.items()]
@@ -251,6 +252,14 @@ def _score(
     )
 
 
+def _cell(column: str, picture: Picture, label: str, entry: Entry, raws: Raws) -> Cell:
+    """Return a cell with a rendering as it is, planes with the white balance that the long frame states."""
+    if raws.settings.target == "rendered":
+        return panels.cell(column, picture, label)
+    white_balance = raws.captures[entry.pair.long_path].white_balance
+    return panels.cell(column, picture, label, partial(preview, white_balance=white_balance))
+
+
 def _label(score: Score) -> str:
     name = f"short x {score.amplification_ratio:g}" if score.picture == "amplified" else score.picture
     return f"{name}  {score.psnr_db:.2f} dB"
@@ -258,7 +267,7 @@ def _label(score: Score) -> str:
 
 def _row(entry: Entry, cells: Mapping[str, Cell], why: str, raws: Raws) -> Row:
     pair = entry.pair
-    shot = panels.cell(AS_SHOT, baselines.amplified(pair, raws, ratio=1.0), AS_SHOT)
+    shot = _cell(AS_SHOT, baselines.as_target(entry, raws, ratio=1.0), AS_SHOT, entry, raws)
     order = ("amplified", "gaussian", *(name for name in cells if name not in TRIVIAL))
     ratio = f"   ratio {pair.exposure_ratio:.4g}" if pair.exposure_ratio else ""
     return Row(f"{pair.scene_id}{ratio}   {why}", {AS_SHOT: shot} | {name: cells[name] for name in order})
@@ -272,7 +281,8 @@ def _record(
         protocol=question.protocol.name,
         definition=question.protocol.definition,
         ssim_variant=question.variant,
-        adjust_maximum_thr=trivial.raws.recipe.adjust_maximum_thr,
+        alignment=question.protocol.alignment,
+        adjust_maximum_thr=trivial.raws.recipe.adjust_maximum_thr if question.protocol.target == "rendered" else None,
         device=question.manifest.device,
         split=question.split,
         manifest_sums=dict(question.manifest.sums),
@@ -306,8 +316,10 @@ def _write(evaluation: Evaluation, rows: Sequence[Row], folder: Path) -> Written
         f"{used.name}: trained for {used.device}" for used in evaluation.networks if used.origin == "zero-shot"
     ]
     title = ", ".join([evaluation.device, f"{evaluation.split} scenes", evaluation.protocol, *zero_shot])
+    planes = f"; planes as a picture: the long frame's white balance, gamma {GAMMA:g}"
+    shown = planes if protocols.PROTOCOLS[evaluation.protocol].target == "raw" else ""
     replaced = _scenes_of(record)
-    write_whole(panel, panels.png(f"{title}; centers of the frames", rows))
+    write_whole(panel, panels.png(f"{title}; centers of the frames{shown}", rows))
     write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
     return Written(evaluation, record, panel, replaced)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float, Shaped, UInt16
+from jaxtyping import Float, Float32, Shaped, UInt16
 from torch import Tensor
 
 from sidtrain.patches import Cut
@@ -27,8 +27,8 @@ THREADS, AHEAD = 2, 4
 class Batch:
     """What a step takes, in single precision, the pairs that it comes from, and how long the step waited for it."""
 
-    input: Float[Tensor, "n 4 p p"]
-    target: Float[Tensor, "n 3 p2 p2"]
+    input: Float[Tensor, "n c p p"]
+    target: Float[Tensor, "n k ps ps"]
     pair_ids: tuple[str, ...]
     waited_s: float = 0.0
 
@@ -52,14 +52,19 @@ class Windows:
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device, where everything that touches a pixel happens; the host does not wait."""
         x = _turned(self.planes, [cut.planes for cut in self.cuts], device)  # (n, 4, p, p)
-        black, scale = (
-            torch.from_numpy(np.stack([getattr(cut, name) for cut in self.cuts])).to(device)[..., None, None]
-            for name in ("black", "scale")
-        )  # (n, 4, 1, 1)
+        black = _by_plane([cut.black for cut in self.cuts], device)
+        scale = _by_plane([cut.scale for cut in self.cuts], device)
         clip = torch.tensor([cut.clip for cut in self.cuts], dtype=torch.float32).to(device)[:, None, None, None]
         x.sub_(black).clamp_(min=0).mul_(scale).clamp_(max=clip)
-        y = _turned(self.target, [cut.target for cut in self.cuts], device).div_(65535)  # (n, 3, 2p, 2p)
-        return Batch(x, y, tuple(cut.pair_id for cut in self.cuts))
+        y = _turned(self.target, [cut.target for cut in self.cuts], device)  # (n, 3, 2p, 2p), of planes (n, 4, p, p)
+        return Batch(x, self._unit(y), tuple(cut.pair_id for cut in self.cuts))
+
+    def _unit(self, target: Float[Tensor, "n k ps ps"]) -> Float[Tensor, "n k ps ps"]:
+        levels = [cut.target_levels for cut in self.cuts if cut.target_levels is not None]
+        if not levels:
+            return target.div_(65535)
+        black, white = (_by_plane(of_cuts, target.device) for of_cuts in zip(*levels, strict=True))
+        return target.sub_(black).div_(white - black).clamp_(0, 1)
 
 
 def windows(cuts: Sequence[Cut], *, pinned: bool = False) -> Windows:
@@ -129,6 +134,10 @@ def _on(made: Windows | Batch, device: torch.device) -> Batch:
 
 def _stacked(images: Sequence[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, "n ..."]:
     return images[0][None] if len(images) == 1 else np.stack(images)  # One patch a step, as SID has it, is not copied.
+
+
+def _by_plane(values: Sequence[Float32[np.ndarray, "c"]], device: torch.device) -> Float[Tensor, "n c 1 1"]:
+    return torch.from_numpy(np.stack(values)).to(device)[..., None, None]
 
 
 def _gathered(views: Sequence[UInt16[np.ndarray, "..."]], pinned: bool) -> UInt16[Tensor, "n ..."]:

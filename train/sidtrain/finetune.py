@@ -180,7 +180,7 @@ def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWei
     """Return the network to start from: a checkpoint's, or a fresh one from the recipe's seed.
 
     Raises:
-        UsageError: the checkpoint has another architecture than the recipe.
+        UsageError: the checkpoint has another architecture, or puts out something else, than the recipe says.
     """
     architecture = architecture_of(recipe)
     if init is None:
@@ -188,6 +188,11 @@ def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWei
             torch.manual_seed(recipe.seed)
             return build(architecture), InitialWeights()
     model, sidecar = checkpoint.load(init)
+    if sidecar.target != recipe.target:
+        raise UsageError(
+            f'{init} is a network of target "{sidecar.target}", the recipe says target = "{recipe.target}": its last '
+            "layer is another one; use a recipe with its target, or another --init"
+        )
     if sidecar.architecture != architecture:
         raise UsageError(
             f"{init} holds a network of {sidecar.architecture}, the recipe asks for {architecture}; "

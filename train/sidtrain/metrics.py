@@ -36,7 +36,7 @@ def psnr_db(
     Args:
         output: picture; values outside 0..1 are clipped first.
         target: what it should be, in 0..1.
-        gains: what each channel is multiplied by after the clip, and clipped again; see `color_gains`.
+        gains: what each channel is multiplied by after the clip, and clipped again; see `color_gains`, `frame_gain`.
 
     Raises:
         UsageError: the two are not of one shape.
@@ -66,6 +66,22 @@ def color_gains(output: Float32[np.ndarray, "h w c"], target: Float32[np.ndarray
         products += _channel_sums(shown * wanted)
         squares += _channel_sums(np.square(shown))
     return np.divide(products, squares, out=np.ones_like(products), where=squares > 0)
+
+
+def frame_gain(output: Float32[np.ndarray, "h w p"], target: Float32[np.ndarray, "h w p"]) -> Float64[np.ndarray, "p"]:
+    """Return the factor that brings planes, clipped to 0..1, nearest to their target in squares: once for each plane.
+
+    It is the same for all. As in ELD, PMN and LED, values whose target is white do not count. Black planes keep 1.
+
+    Raises:
+        UsageError: the two are not of one shape.
+    """
+    product = square = 0.0
+    for shown, wanted in _clipped_strips(output, target):
+        shown = np.where(wanted < 1, shown, 0)
+        product += float((shown * wanted).sum(dtype=np.float64))
+        square += float(np.square(shown).sum(dtype=np.float64))
+    return np.full(output.shape[-1], product / square if square else 1.0)
 
 
 def _channel_sums(strip: Float32[np.ndarray, "r w c"]) -> Float64[np.ndarray, "c"]:

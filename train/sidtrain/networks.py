@@ -9,7 +9,7 @@ from sidcurate import cfa
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair
-from sidtrain import checkpoint, policies
+from sidtrain import checkpoint, policies, protocols
 from sidtrain.checkpoint import Sidecar
 from sidtrain.protocols import Protocol
 from sidtrain.scores import NetworkUsed, Origin
@@ -73,6 +73,18 @@ def load(checkpoints: Mapping[str, Path], taken: Sequence[str]) -> list[Network]
     return [Network(name, path, *checkpoint.load(path)) for name, path in checkpoints.items()]
 
 
+def protocol(name: str | None, judged: Sequence[Network], manifest: Manifest) -> Protocol:
+    """Return the protocol of a name, or the one that the first network is judged by where none is asked for.
+
+    Raises:
+        UsageError: there is no such protocol, or it does not judge these scenes, or one of the networks.
+    """
+    targets = {network.name: network.sidecar.target for network in judged}
+    rules = protocols.usable(name or protocols.default(judged[0].sidecar.target), manifest)
+    protocols.require_target(rules, targets)
+    return rules
+
+
 def require_one_target(settings: Mapping[str, StoreSettings], arrays: Iterable[str]) -> None:
     """Refuse to compare networks by pictures that are not the same; how each gets its input is its own.
 
@@ -81,14 +93,14 @@ def require_one_target(settings: Mapping[str, StoreSettings], arrays: Iterable[s
         arrays: letters of the color filter arrays of the frames.
 
     Raises:
-        UsageError: their targets are rendered or cropped in different ways.
+        UsageError: their targets are rendered, leveled or cropped in different ways.
     """
     # The offset of a packing is asked for only where it can differ: not every array has one.
     letters = sorted(set(arrays)) if len({own.packing for own in settings.values()}) > 1 else []
     targets = {name: _target(own, letters) for name, own in settings.items()}
     for field in next(iter(targets.values())):
         if len({target[field] for target in targets.values()}) > 1:
-            stated = ", ".join(f"{name} {getattr(own, field)}" for name, own in settings.items())
+            stated = ", ".join(f"{name} {_stated(own, field)}" for name, own in settings.items())
             raise UsageError(
                 f"the checkpoints were trained on targets prepared with another {field} ({stated}): there is no one "
                 "picture to judge them all by; evaluate them one by one, or compare those with the same (a protocol "
@@ -118,8 +130,14 @@ def given(
     }
 
 
+def _stated(settings: StoreSettings, field: str) -> object:
+    return settings.levels.words if field == "levels" else getattr(settings, field)
+
+
 def _target(settings: StoreSettings, arrays: Sequence[str]) -> dict[str, object]:
     """Return what decides a target, by the field that it is set by."""
     offsets = tuple(cfa.layout(letters, settings.packing).offset for letters in arrays)
-    named = ("adjust_maximum_thr", "white_balance", "cfa_kind", "crop")
-    return {name: getattr(settings, name) for name in named} | {"packing": offsets}
+    made: dict[str, object] = {"cfa_kind": settings.cfa_kind, "crop": settings.crop, "packing": offsets}
+    if settings.target == "raw":
+        return made | {"levels": (settings.levels.black, settings.levels.bits)}
+    return made | {"adjust_maximum_thr": settings.adjust_maximum_thr, "white_balance": settings.white_balance}

@@ -16,6 +16,7 @@ from sidcurate.sensor import Sensor
 
 LevelsChoice = Literal["declared", "measured", "override"]
 LevelsSource = Literal["declared", "measured", "device", "override"]
+PlaneLevels = tuple[Float32[np.ndarray, "p"], Float32[np.ndarray, "p"]]  # black and white
 
 
 class Zero(BaseModel):
@@ -46,6 +47,12 @@ class LevelsPolicy:
     bits: int | None = None
     zeros: tuple[Zero, ...] | None = None
 
+    @property
+    def words(self) -> str:
+        """The source, with the numbers of an override."""
+        numbers = {"black": self.black, "bits": self.bits}
+        return " ".join([self.source, *(f"{name} {value}" for name, value in numbers.items() if value is not None)])
+
     def without_partner(self, zeros: Iterable[Zero]) -> "LevelsPolicy":
         """Return the policy for short frames that stand alone, by what their body is known for."""
         return replace(self, zeros=tuple(zeros)) if self.source == "measured" else self
@@ -62,7 +69,7 @@ class Levels:
     white: tuple[float, ...]
     source: LevelsSource
 
-    def by_plane(self, layout: Layout) -> tuple[Float32[np.ndarray, "p"], Float32[np.ndarray, "p"]]:
+    def by_plane(self, layout: Layout) -> PlaneLevels:
         """Return black and white in the order of the planes."""
         black, white = (np.asarray(layout.by_plane(values), np.float32) for values in (self.black, self.white))
         return black, white
@@ -82,6 +89,17 @@ def levels(pair: Pair, short: Capture, policy: LevelsPolicy) -> Levels:
     if policy.source != "measured" or policy.zeros is not None:
         return found
     return _moved(short.path, found, pair.zero_error_dn, "measured")
+
+
+def of_target(long: Capture, policy: LevelsPolicy) -> Levels:
+    """Return the levels of a long frame whose planes are a target: those that it declares, or the recipe's.
+
+    What 'measured' knows of a zero is not applied: it is of short frames, and one target is to judge all networks.
+
+    Raises:
+        UsageError: as `levels`.
+    """
+    return alone(long.path, long, replace(policy, zeros=None))
 
 
 def alone(

@@ -4,7 +4,7 @@ It shows the worst scenes of a network first, then the most typical: what an ave
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,9 @@ _WIDTH, _NARROW = 320, 96
 _HEIGHT, _GAP, _LINE, _HEADER = 320, 8, 22, 60
 _CROP = 1024
 _INK, _PAPER = (20, 20, 20), (250, 250, 250)
+
+# Makes RGB of a picture that may have other channels.
+Seen = Callable[[Float32[np.ndarray, "h w c"]], Float32[np.ndarray, "h w 3"]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Row:
     cells: Mapping[str, Cell]
 
 
+def _as_it_is(picture: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
+    return picture
+
+
 def chosen(from_worst: Sequence[str]) -> dict[str, str]:
     """Return which scenes to show, and why: the worst three, then the two nearest to the median of the others.
 
@@ -56,15 +63,16 @@ def chosen(from_worst: Sequence[str]) -> dict[str, str]:
     return dict.fromkeys(from_worst[:WORST], "worst") | dict.fromkeys(rest[first : first + TYPICAL], "typical")
 
 
-def cell(column: str, picture: Float32[np.ndarray, "h w 3"], label: str) -> Cell:
+def cell(column: str, picture: Float32[np.ndarray, "h w c"], label: str, seen: Seen = _as_it_is) -> Cell:
     """Return a thumbnail, so that the picture itself need not be kept.
 
     Args:
         column: name of the column.
         picture: in 0..1. What is shown is the center, at most 1024 px a side, so that noise and blur stay visible.
         label: text under it.
+        seen: makes RGB of what is shown, where that is none.
     """
-    return Cell(_thumbnail(picture, _width(column)), label)
+    return Cell(_thumbnail(picture, _width(column), seen), label)
 
 
 def png(title: str, rows: Sequence[Row]) -> bytes:
@@ -94,12 +102,12 @@ def _width(column: str) -> int:
     return _NARROW if column == AS_SHOT else _WIDTH
 
 
-def _thumbnail(picture: Float32[np.ndarray, "h w 3"], width: int) -> Image.Image:
+def _thumbnail(picture: Float32[np.ndarray, "h w c"], width: int, seen: Seen) -> Image.Image:
     """Return the center of a picture that fills a cell, without distortion."""
     height, full = picture.shape[:2]
     side = min(height, full * _HEIGHT // width, _CROP)
     rows, columns = side, side * width // _HEIGHT
     top, left = (height - rows) // 2, (full - columns) // 2
-    center = picture[top : top + rows, left : left + columns]
+    center = seen(picture[top : top + rows, left : left + columns])
     image = Image.fromarray((np.clip(center, 0, 1) * 255).round().astype(np.uint8))
     return image.resize((width, _HEIGHT), Image.Resampling.BOX if side >= _HEIGHT else Image.Resampling.NEAREST)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float32, Shaped, UInt16
 
 from sidcurate import cfa
 from sidcurate.errors import UsageError
+from sidtrain.normalization import PlaneLevels
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 
@@ -24,7 +25,7 @@ _RGGB_SITES = tuple(site for (site,) in cfa.layout("RGGB").sites)
 _LINES_AT_ONCE = 64  # of a target: 0.4 MB for the widest patch in use
 
 # Planes and target, and which plane of the entry each plane comes from.
-Windows = tuple[UInt16[np.ndarray, "c p p"], UInt16[np.ndarray, "3 ps ps"], list[int]]
+Windows = tuple[UInt16[np.ndarray, "c p p"], UInt16[np.ndarray, "k ps ps"], list[int]]
 
 
 @dataclass(frozen=True)
@@ -47,24 +48,27 @@ class Cut:
 
     Attributes:
         planes: packed short in DN, a view.
-        target: rendering of the long frame in 16 bit, a view.
+        target: rendering of the long frame in 16 bit, or its planes in DN; a view, except of phase-true planes.
         black: DN that becomes 0, by plane.
         scale: what a DN above black is multiplied by, by plane: amplification / (white - black).
         clip: upper limit of the product.
         pair_id: where it comes from.
+        target_levels: black and white of a target of planes, in DN; None for a rendering.
     """
 
     planes: UInt16[np.ndarray, "c p p"]
-    target: UInt16[np.ndarray, "3 ps ps"]
+    target: UInt16[np.ndarray, "k ps ps"]
     black: Float32[np.ndarray, "c"]
     scale: Float32[np.ndarray, "c"]
     clip: float
     pair_id: str
+    target_levels: PlaneLevels | None = None
 
     @property
     def patch(self) -> "Patch":
         """The same in single precision, as the network takes it."""
-        return Patch(_scaled(self.planes, self.black, self.scale, self.clip), unit_target(self.target), self.pair_id)
+        levels, given = self.target_levels, _scaled(self.planes, self.black, self.scale, self.clip)
+        return Patch(given, unit_planes(self.target, *levels) if levels else unit_target(self.target), self.pair_id)
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Patch:
     """One aligned pair of patches, and where it comes from."""
 
     input: Float32[np.ndarray, "c p p"]
-    target: Float32[np.ndarray, "3 ps ps"]
+    target: Float32[np.ndarray, "k ps ps"]
     pair_id: str
 
 
@@ -133,15 +137,15 @@ def central(entry: Entry, side: int) -> Entry:
     return replace(
         entry,
         planes=entry.planes[:, rows, columns],
-        target=entry.target[tuple(_sites(side, entry.sites) for side in (rows, columns))],
+        target=entry.target[tuple(_enlarged(side, entry.enlargement) for side in (rows, columns))],
     )
 
 
-def preview(entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "h w 3"]:
-    """Return the network's input of a whole short frame as RGB, each color the mean of its planes."""
-    planes = frame_input(entry, recipe)
-    colors = np.array(list(cfa.PLANE_COLORS[len(planes)]))
-    return np.stack([planes[colors == color].mean(axis=0) for color in "RGB"], axis=-1)
+def target_picture(entry: Entry) -> Float32[np.ndarray, "hs ws c"]:
+    """Return what the network shall put out for a whole frame, in 0..1: a rendering, or planes side by side."""
+    if entry.target_levels is None:
+        return unit_target(entry.target)
+    return unit_planes(entry.target.transpose(2, 0, 1), *entry.target_levels).transpose(1, 2, 0)
 
 
 def by_scene(entries: Sequence[Entry], recipe: Recipe) -> list[list[Entry]]:
@@ -230,6 +234,7 @@ def cut(scenes: Sequence[Sequence[Entry]], recipe: Recipe, side: int, number: in
         scale=scale[sources],
         clip=recipe.input_clip,
         pair_id=entry.pair.pair_id,
+        target_levels=_taken(entry.target_levels, sources),
     )
 
 
@@ -246,6 +251,28 @@ def unit_target(target: UInt16[np.ndarray, "*shape"]) -> Float32[np.ndarray, "*s
         result[first : first + _LINES_AT_ONCE] = source[first : first + _LINES_AT_ONCE]
     x /= np.float32(65535)
     return x
+
+
+def unit_planes(
+    planes: UInt16[np.ndarray, "c h w"], black: Float32[np.ndarray, "c"], white: Float32[np.ndarray, "c"]
+) -> Float32[np.ndarray, "c h w"]:
+    """Return planes with black at 0 and white at 1, clipped to 0..1, contiguous; white is 1 to the last bit.
+
+    The lower clip is that of ELD, PMN and LED, of the network's input and of every metric here. It raises what is black
+    by 0.4 of the frame's own read noise, which of a long frame is nothing.
+    """
+    x = planes.astype(np.float32, order="C")
+    x -= black[:, None, None]
+    x /= (white - black)[:, None, None]
+    return np.clip(x, 0, 1, out=x)
+
+
+def _taken(levels: PlaneLevels | None, sources: Sequence[int]) -> PlaneLevels | None:
+    """Return the levels of a target whose planes were taken from these; a rendering has none."""
+    if levels is None:
+        return None
+    black, white = levels
+    return black[list(sources)], white[list(sources)]
 
 
 def _scaled(
@@ -265,36 +292,39 @@ def _reach(recipe: Recipe) -> int:
 def _as_packed(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Windows:
     """Return views of planes and target, turned as SID does.
 
-    The planes are not re-ordered: the Bayer phase changes against the target.
+    The planes are not re-ordered: the Bayer phase changes against a rendering. A target of planes is turned alike.
     """
     rows, columns = window.slices()
-    target = entry.target[_sites(rows, entry.sites), _sites(columns, entry.sites)]
+    target = entry.target[_enlarged(rows, entry.enlargement), _enlarged(columns, entry.enlargement)]
     planes = entry.planes[:, rows, columns]
     return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns), list(range(len(planes)))
 
 
 def _phase_true(entry: Entry, window: Window, turns: Bool[np.ndarray, "3"]) -> Windows:
-    """Return planes (a copy) and target (a view) as if the mosaic had been turned and packed anew.
+    """Return planes (a copy) and target (of a rendering a view) as if the mosaic had been turned and packed anew.
 
     A flipped RGGB mosaic starts with another phase; one site further on it is RGGB again. So where rows or columns are
     flipped, the window of the mosaic and of the target moves by one site, which for the planes on the even sites means
     by one packed px. Transposed, the two greens change places, each with its levels.
     """
     down, right, transpose = (int(turn) for turn in turns)
-    shifted = [
-        plane[window.slices(down * (1 - row), right * (1 - column))]
-        for plane, (row, column) in zip(entry.planes, _RGGB_SITES, strict=True)
-    ]
     sources = [0, 3, 2, 1] if transpose else [0, 1, 2, 3]
-    planes = np.stack([shifted[source] for source in sources])
+
+    def moved(packed: UInt16[np.ndarray, "4 h w"]) -> UInt16[np.ndarray, "4 p p"]:
+        slices = [window.slices(down * (1 - row), right * (1 - column)) for row, column in _RGGB_SITES]
+        return np.stack([packed[source][slices[source]] for source in sources])
+
+    planes = _turned(moved(entry.planes), turns)
+    if entry.target_levels is not None:
+        return planes, _turned(moved(entry.target.transpose(2, 0, 1)), turns), sources
     top, left = 2 * window.top + down, 2 * window.left + right
     target = entry.target[top : top + 2 * window.side, left : left + 2 * window.side]
-    return _turned(planes, turns), _turned(target.transpose(2, 0, 1), turns), sources
+    return planes, _turned(target.transpose(2, 0, 1), turns), sources
 
 
-def _sites(packed: slice, sites: int) -> slice:
-    """Return the rows or columns of the mosaic that some of the planes show."""
-    return slice(sites * packed.start, sites * packed.stop)
+def _enlarged(packed: slice, times: int) -> slice:
+    """Return the rows or columns of the target that some of the planes show."""
+    return slice(times * packed.start, times * packed.stop)
 
 
 def _turned(image: Shaped[np.ndarray, "c h w"], turns: Bool[np.ndarray, "3"]) -> Shaped[np.ndarray, "c H W"]:

@@ -48,6 +48,7 @@ def store_settings(
         cfa_kind=recipe.cfa_kind,
         crop=recipe.crop,
         levels=recipe.levels_policy if zeros is None else recipe.levels_policy.without_partner(zeros),
+        target=recipe.target,
     )
 
 
@@ -112,7 +113,7 @@ def remarks(entries: Sequence[Entry], recipe: Recipe) -> Iterator[str]:
 
 
 def table(entries: Sequence[Entry], recipe: Recipe) -> list[dict[str, Any]]:
-    """Return one row a pair: the levels, ratio and rendering that it is used with."""
+    """Return one row a pair: the levels, ratio and target that it is used with."""
     return [
         {
             "pair_id": entry.pair.pair_id,
@@ -122,6 +123,14 @@ def table(entries: Sequence[Entry], recipe: Recipe) -> list[dict[str, Any]]:
             "white_by_plane": entry.white.tolist(),
             "amplification_ratio": patches.amplification_ratio(entry, recipe),
             **(entry.rendering.model_dump() if entry.rendering else {}),
+            **_target_levels(entry),
         }
         for entry in entries
     ]
+
+
+def _target_levels(entry: Entry) -> dict[str, list[float]]:
+    if entry.target_levels is None:
+        return {}
+    black, white = entry.target_levels
+    return {"target_black_by_plane": black.tolist(), "target_white_by_plane": white.tolist()}

@@ -6,7 +6,7 @@ metric a script of the time ran, is stated as far as it is known.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,9 +16,13 @@ from sidcurate.exclusions import exclusions
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair
 from sidtrain import metrics
+from sidtrain.architectures import Target
 from sidtrain.metrics import SsimVariant
 
 DEFAULT: Final = "device-srgb-float-v1"
+RAW: Final = "raw"
+
+Alignment = Literal["color", "frame"]
 
 # LibRaw's own threshold, with which SID's targets and those of its ports are rendered.
 _LIBRAW_THRESHOLD = 0.75
@@ -41,8 +45,8 @@ class Marks:
 
     Attributes:
         psnr_db: PSNR of the protocol.
-        psnr_aligned_db: the same after the gain of each color that brings the picture nearest to its target; None
-            where the protocol's arithmetic allows none.
+        psnr_aligned_db: the same after the gain of each color, or of the frame, that brings the picture nearest to its
+            target; None where the protocol's arithmetic allows none.
         ssim: SSIM in the variant asked for.
     """
 
@@ -67,7 +71,7 @@ class Protocol:
         wrapped: computes in bytes too, and SSIM on gray.
         first_of_burst: takes only the first short of each burst.
         without_withdrawn: leaves out the scenes that SID's authors withdrew.
-        refusal: why no network here can be judged by it.
+        target: what the networks put out that it judges.
     """
 
     name: str
@@ -81,12 +85,17 @@ class Protocol:
     wrapped: bool = False
     first_of_burst: bool = False
     without_withdrawn: bool = False
-    refusal: str | None = None
+    target: Target = "rendered"
 
     @property
     def definition(self) -> str:
         """The protocol in words."""
         return f"{self.space}. {self.frames}. Correction: {self.correction}. {self.metric}."
+
+    @property
+    def alignment(self) -> Alignment | None:
+        """What one gain is fitted for before `psnr_aligned_db`: each color, or the whole frame."""
+        return None if self.wrapped else "color" if self.target == "rendered" else "frame"
 
     def judged(self, pairs: Iterable[Pair]) -> list[Pair]:
         """Return the pairs whose shorts count."""
@@ -98,12 +107,12 @@ class Protocol:
         ]
 
     def marks(
-        self, output: Float32[np.ndarray, "h w 3"], target: Float32[np.ndarray, "h w 3"], variant: SsimVariant
+        self, output: Float32[np.ndarray, "h w c"], target: Float32[np.ndarray, "h w c"], variant: SsimVariant
     ) -> Marks:
         """Return what a picture is worth.
 
         Args:
-            output: picture, not clipped.
+            output: picture, or planes side by side, not clipped.
             target: what it should be, in 0..1.
             variant: window of the SSIM, one of the protocol's.
         """
@@ -113,7 +122,7 @@ class Protocol:
             return Marks(metrics.wrapped_psnr_db(*codes), None, metrics.ssim(shown, wanted, variant))
         if self.eight_bit:
             output, target = (metrics.eight_bit(picture) / np.float32(255) for picture in (output, target))
-        gains = metrics.color_gains(output, target)
+        gains = (metrics.frame_gain if self.alignment == "frame" else metrics.color_gains)(output, target)
         return Marks(
             psnr_db=metrics.psnr_db(output, target),
             psnr_aligned_db=metrics.psnr_db(output, target, gains),
@@ -161,16 +170,19 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
             without_withdrawn=True,
         ),
         Protocol(
-            "raw",
-            "Packed linear planes of the sensor, black at 0 and white at 1, against those of the long frame",
-            "All shorts of the scenes",
-            "none, and beside it brightness alignment: one gain a frame by least squares",
-            "PSNR and SSIM of the planes",
+            RAW,
+            space="Full frames of packed linear planes in single precision, black at 0 and white at 1 by the levels of "
+            "each frame, clipped to 0..1, against those of the long frame; not cropped to a center, as ELD is",
+            frames="All shorts of the scenes",
+            correction="none; beside it, as aligned, brightness alignment: the planes, clipped to 0..1, times one gain "
+            "a frame, clipped at 1 again; the gain is that of least squares over all planes, without the values at "
+            "which the long frame is white",
+            metric="PSNR over all values of all planes, data range 1; SSIM by plane, not aligned, in the variant named "
+            "beside it",
+            ssim_variants=("uniform7", "gaussian"),
             adjust_maximum_thr=None,
             eight_bit=False,
-            refusal="it compares the sensor's own planes, and every network here puts out a rendered picture: "
-            "demosaiced, white-balanced and with a gamma it cannot be taken back to them. It belongs to networks from "
-            "raw to raw (ELD, PMN, LED)",
+            target="raw",
         ),
         Protocol(
             "seed2-legacy",
@@ -187,6 +199,11 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 }
 
 
+def default(target: Target) -> str:
+    """Return the name of the protocol that judges networks of a target unless another one is asked for."""
+    return RAW if target == "raw" else DEFAULT
+
+
 def usable(name: str, manifest: Manifest) -> Protocol:
     """Return the protocol of a name, after checking that a manifest's scenes can be judged by it.
 
@@ -196,8 +213,6 @@ def usable(name: str, manifest: Manifest) -> Protocol:
     if name not in PROTOCOLS:
         raise UsageError(f"no protocol {name!r}: there are {', '.join(PROTOCOLS)}")
     protocol = PROTOCOLS[name]
-    if protocol.refusal:
-        raise UsageError(f"protocol {name} cannot be used: {protocol.refusal}; use {DEFAULT}")
     scenes = {pair.scene_id for pair in manifest.pairs} | {row.scene_id for row in manifest.unpaired}
     if protocol.without_withdrawn and not _withdrawn() & scenes:
         raise UsageError(
@@ -205,6 +220,30 @@ def usable(name: str, manifest: Manifest) -> Protocol:
             f"({', '.join(sorted(_withdrawn()))}); use sid-00"
         )
     return protocol
+
+
+def require_target(protocol: Protocol, targets: Mapping[str, Target]) -> None:
+    """Refuse networks whose output a protocol does not compare.
+
+    Args:
+        protocol: the protocol.
+        targets: what each network puts out, by its name.
+
+    Raises:
+        UsageError: with the reason.
+    """
+    why = {
+        "rendered": "puts out a rendered picture: demosaiced, white-balanced and with a gamma it cannot be taken back "
+        "to the planes of the sensor",
+        "raw": "puts out the planes of the sensor: each raw developer makes another picture of them",
+    }
+    apart = ", apart from the others" if len(set(targets.values())) > 1 else ""
+    for name, target in targets.items():
+        if target != protocol.target:
+            raise UsageError(
+                f"protocol {protocol.name} does not judge {name}, which {why[target]}; use --protocol "
+                f"{default(target)}{apart}"
+            )
 
 
 def ssim_variant(protocol: Protocol, wanted: SsimVariant | None) -> SsimVariant:

@@ -109,7 +109,8 @@ def imported(
     Raises:
         UsageError: the weights are not those of the recipe's network, or their order cannot be told.
     """
-    order = _last_layer_order(weights, told_order)
+    # Planes are not shuffled: their last layer has one order wherever it comes from.
+    order = "color-first" if recipe.target == "raw" else _last_layer_order(weights, told_order)
     sidecar = Sidecar(
         **checkpoint.input_of(recipe),
         recipe=recipe,

@@ -15,7 +15,7 @@ from sidcurate.errors import UsageError
 from sidcurate.schemas import CfaKind, described
 from sidtrain import amplification
 from sidtrain.amplification import RatioPolicy
-from sidtrain.architectures import BAYER_PLANES, NETWORKS
+from sidtrain.architectures import BAYER_PLANES, NETWORKS, Target
 from sidtrain.normalization import LevelsChoice, LevelsPolicy
 
 # A wheel carries the recipes inside the package, a checkout beside it.
@@ -42,6 +42,12 @@ class Recipe(BaseModel):
         "Resolutions; null: as many as the network of that name has.", default=None, ge=1
     )
     up_bias: bool = described("Bias in the transposed convolutions, as the PyTorch ports have it.", default=True)
+    target: Target = described(
+        "What the network learns to put out. 'rendered': LibRaw's rendering of the long frame, as SID. 'raw': the "
+        "planes of the long frame, packed as its short, black at 0 and white at 1 by its own levels, clipped to 0..1, "
+        "as in ELD, PMN and LED; `adjust_maximum_thr` then decides nothing.",
+        default="rendered",
+    )
 
     patch: int | Literal["fit"] | Sides = described(
         "Side of the square patch; 'fit' is the largest that every frame holds; of several, each step draws one.",
@@ -160,6 +166,8 @@ class Recipe(BaseModel):
             raise ValueError("schedule has a learning rate that is not positive")
         if self.architecture not in NETWORKS:
             raise ValueError(f"architecture {self.architecture!r} is none of {', '.join(NETWORKS)}")
+        if self.target == "raw" and self.white_balance == "fixed":
+            raise ValueError("white_balance 'fixed' is of a rendering, target 'raw' has none; leave one of them out")
         self._check_augmentation()
         self._check_levels()
         return self

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
@@ -66,7 +66,7 @@ class Run:
         """What a resumed run must share with the one that it goes on with."""
         names = {"train": self.chosen.train, "val": self.chosen.val}
         pairs = {split: [pair.pair_id for pair in chosen] for split, chosen in names.items()}
-        return {"recipe": self.recipe.model_dump_json(exclude={"device_type"}), "pairs": json.dumps(pairs)}
+        return {"recipe": _identity(self.recipe), "pairs": json.dumps(pairs)}
 
     def log(self, **record: float) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -164,8 +164,9 @@ def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeig
     Raises:
         UsageError: the run was begun with another recipe or other pairs.
     """
+    began = {**state, "recipe": _as_today(state["recipe"])}
     for what, value in run.identity.items():
-        if state[what] != value:
+        if began[what] != value:
             raise UsageError(
                 f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
             )
@@ -211,10 +212,25 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     )
 
 
+def _identity(recipe: Recipe) -> str:
+    return recipe.model_dump_json(exclude={"device_type"})
+
+
+def _as_today(recipe: str) -> str:
+    """Return a saved recipe with the defaults of fields that recipes have got since; one of a later time as it is."""
+    try:
+        return _identity(Recipe.model_validate_json(recipe))
+    except ValidationError:
+        return recipe
+
+
 def _protocol(recipe: Recipe, scenes: int) -> str:
+    rendering = (
+        f"float RGB against LibRaw's rendering (adjust_maximum_thr {recipe.adjust_maximum_thr:g}, white balance "
+        f"{recipe.white_balance})"
+    )
+    compared = rendering if recipe.target == "rendered" else "float planes against those of the long frame, linear"
     return (
         f"mean over {scenes} validation scenes, a scene's shorts first; central crop of at most "
-        f"{recipe.validation_crop} packed px; float RGB against LibRaw's rendering (adjust_maximum_thr "
-        f"{recipe.adjust_maximum_thr:g}, white balance {recipe.white_balance}); L1 of the unclipped, PSNR of the "
-        "clipped output"
+        f"{recipe.validation_crop} packed px; {compared}; L1 of the unclipped, PSNR of the clipped output"
     )

@@ -11,6 +11,7 @@ from sidcurate.schemas import Paths, Split, described
 from sidtrain.intervals import Estimate, estimate, paired_difference, verdict
 from sidtrain.metrics import SsimVariant
 from sidtrain.normalization import LevelsSource
+from sidtrain.protocols import Alignment
 
 Metric = Literal["psnr_db", "ssim"]
 Origin = Literal["from scratch", "fine-tuned", "zero-shot", "imported"]
@@ -35,8 +36,8 @@ class Score(_Frozen):
     picture: str = described("What was compared with the target: a network's name, or a trivial picture.")
     psnr_db: float = described("Peak signal-to-noise ratio, by the protocol.", "dB")
     psnr_aligned_db: float | None = described(
-        "The same after one gain a color channel by least squares, which forgives a wrong exposure or white balance; "
-        "null where the protocol has none.",
+        "The same after one gain by least squares for each color channel, which forgives a wrong exposure or white "
+        "balance, or under raw for the whole frame, which forgives a wrong exposure; null where the protocol has none.",
         "dB",
     )
     ssim: float = described("Structural similarity, in the variant of the evaluation.")
@@ -50,7 +51,7 @@ class Summary(_Frozen):
     exposure_ratio: float | None = described("Exposure ratio, to two digits; null over all.")
     images: int = described("Number of short frames.")
     psnr_db: Estimate = described("PSNR over the scenes.", "dB")
-    psnr_aligned_db: Estimate | None = described("PSNR after color gains, over the scenes.", "dB")
+    psnr_aligned_db: Estimate | None = described("PSNR after alignment, over the scenes.", "dB")
     ssim: Estimate = described("SSIM over the scenes.")
 
 
@@ -93,7 +94,14 @@ class Evaluation(_Frozen):
     protocol: str = described("Name of the protocol.")
     definition: str = described("The protocol in words: space, frames, correction, metrics.")
     ssim_variant: SsimVariant = described("Window of the SSIM.")
-    adjust_maximum_thr: float = described("LibRaw's threshold in the rendering of targets and trivial pictures.")
+    alignment: Alignment | None = described(
+        "What `psnr_aligned_db` fits one gain for: each 'color', or the whole 'frame'; null where there is none. "
+        "Records that do not say it have 'color'.",
+        default="color",
+    )
+    adjust_maximum_thr: float | None = described(
+        "LibRaw's threshold in the rendering of targets and trivial pictures; null where nothing is rendered."
+    )
     device: str = described("Slug of the camera.")
     split: Split = described("Part of the data set.")
     manifest_sums: dict[str, str] = described("SHA-256 of each table of the manifest.")
@@ -102,9 +110,11 @@ class Evaluation(_Frozen):
     )
     left_out: Annotated[dict[str, Paths], Field(description="Pairs of the split left out, with the findings' codes.")]
     outside_protocol: Paths = described("Pairs of the split that the protocol does not judge.")
-    gaussian_sigma_px: float = described("Width of the Gaussian, chosen on training scenes.", "mosaic px")
-    gaussian_sigmas_px: tuple[float, ...] = described("Widths that were tried.", "mosaic px")
-    mean_color: tuple[float, float, float] = described("Mean R, G, B of the training targets, 0..1.")
+    gaussian_sigma_px: float = described(
+        "Width of the Gaussian, chosen on training scenes.", "px of the target: of planes, packed px"
+    )
+    gaussian_sigmas_px: tuple[float, ...] = described("Widths that were tried.", "px of the target")
+    mean_color: tuple[float, ...] = described("Mean of the training targets, 0..1: of R, G, B, or of each plane.")
     tools: dict[str, str] = described("Versions of the programs.")
     scores: tuple[Score, ...] = described("One row a picture and short frame.")
     summaries: tuple[Summary, ...] = described("Over all scenes, then by exposure ratio.")

@@ -65,7 +65,7 @@ class Step:
             self.optimizer.step()
         return float(mean)
 
-    def _output(self, x: Float[Tensor, "n 4 p p"]) -> Float[Tensor, "n 3 p2 p2"]:
+    def _output(self, x: Float[Tensor, "n c p p"]) -> Float[Tensor, "n k ps ps"]:
         try:
             with self._autocast():
                 return self._network(x)

@@ -1,8 +1,9 @@
 """The store: raws decoded once, on disk, for training and evaluation. No torch.
 
-A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering, both as memory-mapped entries
-(see `sidcurate.entries`). A name is a hash of the raw's content and of the settings that made it: a changed raw or
-setting makes a new entry and leaves the others alone. A build that was killed goes on with what it left.
+A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering or, for a network from raw to raw,
+as its packed planes too; all as memory-mapped entries (see `sidcurate.entries`). A name is a hash of the raw's content
+and of the settings that made it: a changed raw or setting makes a new entry and leaves the others alone. A build that
+was killed goes on with what it left.
 """
 
 import math
@@ -24,7 +25,8 @@ from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageErro
 from sidcurate.isolation import Failure, crew, map_isolated
 from sidcurate.schemas import Capture, CfaKind, Pair
 from sidtrain import normalization
-from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource
+from sidtrain.architectures import Target
+from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource, PlaneLevels
 
 _FORMAT = 3  # raise it when the same raw and settings give other bytes
 _AROUND_BYTES = 4096  # header of the array and the record beside it, at most
@@ -44,6 +46,7 @@ class StoreSettings:
         cfa_kind: the arrays that are accepted.
         crop: height and width in px of the top left part that is used, at most; costs no decoding.
         levels: black and white of the entries; costs no decoding.
+        target: whether the long frames are rendered, or packed as the shorts are.
     """
 
     adjust_maximum_thr: float
@@ -52,6 +55,7 @@ class StoreSettings:
     cfa_kind: CfaKind = "bayer"
     crop: tuple[int, int] | None = None
     levels: LevelsPolicy = DECLARED
+    target: Target = "rendered"
 
 
 @dataclass(frozen=True)
@@ -63,24 +67,28 @@ class Entry:
         planes: packed short frame in DN, 4 planes for Bayer, 9 for X-Trans, memory-mapped.
         black: black level of the short frame by plane, in DN.
         white: white level of the short frame by plane, in DN.
-        target: LibRaw's rendering of the long frame, cropped with the same phase, memory-mapped.
+        target: LibRaw's rendering of the long frame, or its packed planes side by side, cropped with the same phase,
+            memory-mapped.
         levels: where black and white come from.
         name_ratio: exposure ratio of the two file names; None where they state none.
-        rendering: what the target depended on; None for a target that no store made.
+        rendering: what the target depended on; None for planes, and for a target that no store made.
+        target_levels: black and white of the target by plane, in DN; None for a rendering, whose black is code 0 and
+            whose white is the last.
     """
 
     pair: Pair
     planes: UInt16[np.ndarray, "p h w"]
     black: Float32[np.ndarray, "p"]
     white: Float32[np.ndarray, "p"]
-    target: UInt16[np.ndarray, "hs ws 3"]
+    target: UInt16[np.ndarray, "hs ws c"]
     levels: LevelsSource = "declared"
     name_ratio: float | None = None
     rendering: RenderingRecord | None = None
+    target_levels: PlaneLevels | None = None
 
     @property
-    def sites(self) -> int:
-        """Mosaic sites along a side of a packed px: 2 for Bayer, 3 for X-Trans."""
+    def enlargement(self) -> int:
+        """Target px along a side of a packed px: of a rendering 2 for Bayer and 3 for X-Trans, 1 of planes."""
         return len(self.target) // int(self.planes.shape[1])
 
 
@@ -137,7 +145,7 @@ def build(
         captures: captures of that manifest by path.
         raw_root: folder that the captures' paths are relative to.
         store: folder of the store, made if it is missing.
-        settings: what the targets are rendered with.
+        settings: what the targets are, and what they are rendered with.
         jobs: worker processes; one a core by default.
         progress: called with the count of decoded frames and of frames to decode.
 
@@ -176,7 +184,8 @@ def missing_bytes(
 def _frames(
     pair: Pair, captures: Mapping[str, Capture], raw_root: Path, store: Path, settings: StoreSettings
 ) -> tuple[_Job, _Job]:
-    rendering = _Rendering(settings.adjust_maximum_thr, settings.white_balance)
+    how = _Rendering(settings.adjust_maximum_thr, settings.white_balance)
+    rendering = how if settings.target == "rendered" else None
     short = _job(captures[pair.short_path], raw_root, store, settings, None)
     long = _job(captures[pair.long_path], raw_root, store, settings, rendering)
     if (short.packed, short.layout) != (long.packed, long.layout):
@@ -280,16 +289,20 @@ def _entry(
     if settings.crop:
         height, width = map(min, planes.packed, layout.packed(*settings.crop))
     packed, _ = opened[planes.path]
-    rendered, record = opened[target.path]
+    wanted, record = opened[target.path]
+    is_raw = target.rendering is None
+    enlargement = 1 if is_raw else layout.side
+    image = wanted.transpose(1, 2, 0) if is_raw else wanted
     return Entry(
         pair=pair,
         planes=packed[:, :height, :width],
         black=black,
         white=white,
-        target=rendered[: layout.side * height, : layout.side * width],
+        target=image[: enlargement * height, : enlargement * width],
         levels=levels.source,
         name_ratio=_name_ratio(short, long),
         rendering=record.rendering,
+        target_levels=normalization.of_target(long, settings.levels).by_plane(layout) if is_raw else None,
     )
 
 

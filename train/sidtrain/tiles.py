@@ -42,8 +42,8 @@ def picture(
     planes: Float32[np.ndarray, "p h w"],
     progress: Callable[[int, int], None] = lambda done, total: None,
     budget_px: int = BUDGET_PX,
-) -> Float32[np.ndarray, "sh sw 3"]:
-    """Return the network's picture of a whole frame, not clipped.
+) -> Float32[np.ndarray, "sh sw c"]:
+    """Return the network's picture of a whole frame, or its planes side by side, not clipped.
 
     On a CPU, in contiguous layout, it is that of the whole frame to the last bit; elsewhere kernels are chosen by size,
     and it differs by rounding (1e-5).
@@ -56,15 +56,15 @@ def picture(
     """
     _, height, width = planes.shape
     tiles = list(grid(height, width, halo(model), alignment(model), budget_px))
-    sites, device = int(model.shuffle.upscale_factor), next(model.parameters()).device
-    result = np.empty((sites * height, sites * width, 3), np.float32)
+    times, device = int(model.shuffle.upscale_factor), next(model.parameters()).device
+    result = np.empty((times * height, times * width, model.last.out_channels // times**2), np.float32)
     for done, (rows, columns) in enumerate(tiles):
         progress(done, len(tiles))
         tile = torch.from_numpy(planes[:, rows.computed, columns.computed])[None].to(device)  # (1, p, th, tw)
         with torch.inference_mode():
-            rgb = model(tile)[0].permute(1, 2, 0)  # (s th, s tw, 3)
-        inner = rgb[_inside(rows, sites), _inside(columns, sites)]
-        result[_scaled(rows.shown, sites), _scaled(columns.shown, sites)] = inner.cpu().numpy()
+            output = model(tile)[0].permute(1, 2, 0)  # (s th, s tw, 3), of planes (th, tw, p)
+        inner = output[_inside(rows, times), _inside(columns, times)]
+        result[_scaled(rows.shown, times), _scaled(columns.shown, times)] = inner.cpu().numpy()
     progress(len(tiles), len(tiles))
     return result
 
@@ -129,11 +129,11 @@ def _reach(block: nn.Module) -> int:
     return sum(layer.kernel_size[0] // 2 for layer in block.modules() if isinstance(layer, nn.Conv2d))
 
 
-def _scaled(lines: slice, sites: int) -> slice:
-    return slice(sites * lines.start, sites * lines.stop)
+def _scaled(lines: slice, times: int) -> slice:
+    return slice(times * lines.start, times * lines.stop)
 
 
-def _inside(span: Span, sites: int) -> slice:
+def _inside(span: Span, times: int) -> slice:
     """Return the shown lines as lines of the computed ones."""
     first = span.computed.start
-    return _scaled(slice(span.shown.start - first, span.shown.stop - first), sites)
+    return _scaled(slice(span.shown.start - first, span.shown.stop - first), times)

@@ -1,8 +1,11 @@
-"""The See-in-the-Dark U-Net: packed planes in, RGB at mosaic resolution out.
+"""The See-in-the-Dark U-Net: packed planes in, RGB at mosaic resolution out, or the planes again.
 
 Chen et al., "Learning to See in the Dark", CVPR 2018, with the layers and initial weights of the published TensorFlow
 code. TensorFlow's `depth_to_space` reads the last channels as (row, column, color), PyTorch's `PixelShuffle` as (color,
 row, column): weights of the last layer must be permuted when they come from TensorFlow.
+
+From raw to raw, as in Wei et al., "A Physics-based Noise Formation Model for Extreme Low-light Raw Denoising", CVPR
+2020, the last layer has a channel for each plane that goes in, and nothing is shuffled.
 """
 
 import torch
@@ -38,11 +41,11 @@ class Unet(nn.Module):
         )
         self.merge = nn.ModuleList(_block(2 * flat, flat, architecture.convolutions, slope) for _, flat in rising)
         self.last = nn.Conv2d(leaving[0], architecture.out_planes, 1)
-        self.shuffle = nn.PixelShuffle(architecture.sites)
+        self.shuffle = nn.PixelShuffle(architecture.enlargement)  # of planes by 1: they stay as they are
         self.apply(_initialize)
 
-    def forward(self, planes: Float[Tensor, "n p h w"]) -> Float[Tensor, "n 3 sh sw"]:
-        """Return RGB at mosaic positions, linear in the last layer: not clipped."""
+    def forward(self, planes: Float[Tensor, "n p h w"]) -> Float[Tensor, "n c sh sw"]:
+        """Return RGB at mosaic positions, or planes, linear in the last layer: not clipped."""
         x, skips = planes, []
         for level, block in enumerate(self.down):
             x = block(self.pool(x) if level else x)  # (n, width * 2^level, h / 2^level, w / 2^level), rounded up
@@ -50,8 +53,8 @@ class Unet(nn.Module):
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             raised = up(x)[..., : skip.shape[-2], : skip.shape[-1]]  # cropped to the skip: (n, c, h_skip, w_skip)
             x = merge(torch.cat([raised, skip], dim=1))  # (n, c, h_skip, w_skip)
-        rgb: Tensor = self.shuffle(self.last(x))  # (n, 3 s^2, h, w) -> (n, 3, s h, s w), s = 2 for Bayer
-        return rgb
+        output: Tensor = self.shuffle(self.last(x))  # (n, c s^2, h, w) -> (n, c, s h, s w); RGB of Bayer: c = 3, s = 2
+        return output
 
 
 def build(architecture: Architecture) -> Unet:
@@ -60,10 +63,11 @@ def build(architecture: Architecture) -> Unet:
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
-    """Return the architecture that a recipe asks for: the named one, with its own width, resolutions and bias."""
+    """Return the architecture that a recipe asks for: the named one, with what the recipe says of it itself."""
     named = NETWORKS[recipe.architecture]
     levels = named.levels if recipe.resolutions is None else recipe.resolutions
-    return named.model_copy(update={"width": recipe.width, "levels": levels, "up_bias": recipe.up_bias})
+    own = {"width": recipe.width, "levels": levels, "up_bias": recipe.up_bias, "target": recipe.target}
+    return named.model_copy(update=own)
 
 
 def _block(inner: int, outer: int, convolutions: int, negative_slope: float) -> nn.Sequential:

@@ -14,7 +14,9 @@ from PIL import Image
 
 from sidcurate.schemas import Pair
 from sidtrain import patches, tiles
+from sidtrain.architectures import COLORS
 from sidtrain.metrics import psnr_db
+from sidtrain.preview import preview
 from sidtrain.recipe import Recipe
 from sidtrain.store import Entry
 from sidtrain.unet import Unet
@@ -45,20 +47,25 @@ def write_picture(path: Path, model: Unet, entry: Entry, recipe: Recipe) -> None
     """Write short x ratio, output and target side by side, of the central crop.
 
     The short is shown as the network gets it: without white balance, at half resolution, only with a gamma to see it.
+    So are output and target where they are planes too.
     """
     crop = patches.central(entry, recipe.validation_crop)
-    short = patches.preview(crop, recipe).clip(0, 1) ** (1 / 2.2)
-    panels = (short.repeat(crop.sites, axis=0).repeat(crop.sites, axis=1), _output(model, crop, recipe).clip(0, 1))
-    picture = np.concatenate([*panels, patches.unit_target(crop.target)], axis=1)
-    Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+    short = preview(patches.frame_input(crop, recipe).transpose(1, 2, 0))
+    panels = [_shown(_output(model, crop, recipe)), _shown(patches.target_picture(crop))]
+    larger = short.repeat(crop.enlargement, axis=0).repeat(crop.enlargement, axis=1)
+    Image.fromarray((np.concatenate([larger, *panels], axis=1) * 255).round().astype(np.uint8)).save(path)
+
+
+def _shown(picture: Float32[np.ndarray, "h w c"]) -> Float32[np.ndarray, "h w 3"]:
+    return picture.clip(0, 1) if picture.shape[-1] == COLORS else preview(picture)
 
 
 def _score(model: Unet, entry: Entry, recipe: Recipe) -> tuple[float, float]:
     """Return the L1 of the unclipped and the PSNR in dB of the clipped output, over the central crop."""
     crop = patches.central(entry, recipe.validation_crop)
-    output, target = _output(model, crop, recipe), patches.unit_target(crop.target)
+    output, target = _output(model, crop, recipe), patches.target_picture(crop)
     return float(np.abs(output - target).mean()), psnr_db(output, target)
 
 
-def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "sh sw 3"]:
+def _output(model: Unet, entry: Entry, recipe: Recipe) -> Float32[np.ndarray, "sh sw c"]:
     return tiles.picture(model, patches.frame_input(entry, recipe))
