@@ -10,12 +10,13 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
-from sidcurate import rawfile, source
+from sidcurate import source
 from sidcurate.errors import IntegrityError, UnreadableRawError, UsageError
 from sidcurate.manifests import sha256_of
-from sidcurate.rows import Rows, arrow_schema
+from sidcurate.places import rawfile
 from sidcurate.schemas import Capture, FileState
 from sidcurate.source import Seen
+from sidcurate.tables.rows import Rows, arrow_schema
 
 Look = Literal["none", "changed", "deep"]
 """At which files to look: at none, hash those whose time or size has changed since ingest, or hash them all."""

@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from sidcurate import commits, entries, files, journal, manifests, source, traces
+from sidcurate import files, manifests, source
 from sidcurate.align import trace
-from sidcurate.bucket import Bucket
 from sidcurate.counted import counted
-from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, SidcurateError, UsageError
+from sidcurate.ingest import journal
 from sidcurate.manifests import Manifest
-from sidcurate.rows import Rows
+from sidcurate.pairs import traces
+from sidcurate.places.bucket import Bucket
 from sidcurate.schemas import Capture, FileState
 from sidcurate.source import Seen
+from sidcurate.storage import commits, entries
+from sidcurate.storage.durable import read_bounded
+from sidcurate.tables.rows import Rows
 
 Kind = Literal["table", "source", "trace", "raw", "store entry", "checkpoint", "state"]
 _HASH = re.compile(r"[0-9a-f]{64}")

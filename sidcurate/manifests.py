@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidcurate import commits, screening, tables
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.rows import Rows, arrow_schema, table_of
 from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
 from sidcurate.source import FILE as SOURCE
 from sidcurate.source import Source, content
-from sidcurate.tables import Packed
+from sidcurate.storage import commits
+from sidcurate.tables import bounded, screening
+from sidcurate.tables.bounded import Packed
+from sidcurate.tables.rows import Rows, arrow_schema, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -168,7 +169,7 @@ def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
     if packed is None:
         raise IntegrityError(f"{directory} has no table of {model.table}; {commits.START_AGAIN}")
     nullable = {pa.int64(): pd.Int64Dtype()}
-    found: pd.DataFrame = tables.parse(packed.where, packed.content).to_pandas(types_mapper=nullable.get)
+    found: pd.DataFrame = bounded.parse(packed.where, packed.content).to_pandas(types_mapper=nullable.get)
     return found
 
 
@@ -226,7 +227,7 @@ def parquet_bytes(model: type[Record], given: Given, judged: Mapping[str, Any] |
     metadata = None if judged is None else {_JUDGED: json.dumps(judged, sort_keys=True).encode()}
     table = given if isinstance(given, pa.Table) else table_of(model, given)
     table = table.replace_schema_metadata(metadata)
-    return tables.written(table.schema, [table])
+    return bounded.written(table.schema, [table])
 
 
 def strict(
@@ -244,7 +245,7 @@ def strict(
     if as_model or not packed.num_rows:
         deque(parts, maxlen=0)  # Every part is checked all the same.
         return packed if as_model else arrow_schema(model).empty_table()
-    return Packed(packed.where, tables.written(arrow_schema(model), parts))
+    return Packed(packed.where, bounded.written(arrow_schema(model), parts))
 
 
 def _strict_parts(packed: Packed, model: type[Record], progress: Callable[[str, int, int], None]) -> Iterator[pa.Table]:

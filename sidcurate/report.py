@@ -16,8 +16,8 @@ from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
-from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, Finding, Pair, Split, Unpaired
+from sidcurate.tables.rows import Rows
 
 JSON_VERSION = 1
 SHOWN_FINDINGS = 200

@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Shaped, UInt16
 
 from sidcurate import tiff
-from sidcurate.durable import whole_file
 from sidcurate.errors import UsageError
+from sidcurate.storage.durable import whole_file
 from sidcurate.tiff import LONG, SHORT
 
 Picture = UInt16[np.ndarray, "h w 3"]

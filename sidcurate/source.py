@@ -10,9 +10,9 @@ from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from sidcurate import commits
-from sidcurate.durable import read_bounded
 from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.storage import commits
+from sidcurate.storage.durable import read_bounded
 
 FILE = "source.json"
 DEFAULT_SCENE_GAP_S = 60.0

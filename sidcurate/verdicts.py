@@ -8,8 +8,8 @@ from operator import or_
 from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidcurate.rows import Rows
 from sidcurate.schemas import Capture, Finding, Pair, Split
+from sidcurate.tables.rows import Rows
 
 
 def judged_pairs(manifest: Manifest) -> tuple[list[Pair], dict[str, tuple[str, ...]]]:

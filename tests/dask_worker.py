@@ -9,9 +9,10 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sidcurate import raw, reading
-from sidcurate.places import Place
-from sidcurate.scan import RawFile
+from sidcurate.ingest import reading
+from sidcurate.places.place import Place
+from sidcurate.places.scan import RawFile
+from sidcurate.raws import raw
 from sidcurate.schemas import Capture
 
 decode, read_captures = raw.decode, reading.read_captures

@@ -17,7 +17,7 @@ import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
-from sidcurate import objects
+from sidcurate.places import objects
 
 SLOW_DOWN = (503, "SlowDown", "Please reduce your request rate.")
 BROKEN = (500, "InternalError", "We encountered an internal error.")

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import small_session
 
-from sidcurate import raw, source
+from sidcurate import source
 from sidcurate.cfa import layout
 from sidcurate.errors import IntegrityError
 from sidcurate.manifests import Manifest, sha256_of
+from sidcurate.raws import raw
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import baselines, store
 from sidtrain.baselines import SIGMAS_PX, Raws

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from sidcurate.benchmark import Outcome, outcome, run, trials
+from sidcurate.benchmark.grades import CLEAN, DEVICES, GRID, Grade, chosen
+from sidcurate.benchmark.scores import Rate, broken_promise, scores
+from sidcurate.benchmark.trials import Outcome, outcome, run, trials
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.grades import CLEAN, DEVICES, GRID, Grade, chosen
 from sidcurate.rules import RULES
-from sidcurate.scores import Rate, broken_promise, scores
 from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.faults import FAULTS
 from sidcurate.synthetic.plan import Plan

@@ -12,13 +12,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import bucket, headers, manifests, objects, rawfile, source
-from sidcurate.bucket import Bucket
+from sidcurate import manifests, source
 from sidcurate.cli import main
 from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
-from sidcurate.ingest import ingest
-from sidcurate.patience import Patience
-from sidcurate.scan import scan
+from sidcurate.ingest import headers
+from sidcurate.ingest.folder import ingest
+from sidcurate.places import bucket, objects, rawfile
+from sidcurate.places.bucket import Bucket
+from sidcurate.places.patience import Patience
+from sidcurate.places.scan import scan
 from tests.fuzz import seeds
 from tests.object_store import BROKEN, CUT, DENIED, SLOW_DOWN, STRANGER, Store, serving
 from tests.small_session import write_session

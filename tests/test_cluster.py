@@ -20,15 +20,16 @@ pytest.importorskip("distributed", reason="the extra cluster is not installed")
 from click.testing import CliRunner, Result
 from distributed import Client, Worker
 
-from sidcurate import reading, source
-from sidcurate.bucket import Bucket
+from sidcurate import source
 from sidcurate.cli import main
-from sidcurate.cluster import Waits, joined
 from sidcurate.errors import MissingResourceError
-from sidcurate.ingest import Ingested, ingest
-from sidcurate.places import Folder
-from sidcurate.scan import scan
-from sidcurate.station import Station, Task, fault_here, read
+from sidcurate.ingest import reading
+from sidcurate.ingest.cluster import Waits, joined
+from sidcurate.ingest.folder import Ingested, ingest
+from sidcurate.ingest.station import Station, Task, fault_here, read
+from sidcurate.places.bucket import Bucket
+from sidcurate.places.place import Folder
+from sidcurate.places.scan import scan
 from tests.fuzz import seeds
 from tests.object_store import Store, serving
 from tests.small_session import write_session

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from factories import capture
 
-from sidcurate import tables
-from sidcurate.rows import Rows, table_of
 from sidcurate.schemas import Capture
+from sidcurate.tables import bounded
+from sidcurate.tables.rows import Rows, table_of
 
 
 @pytest.fixture
@@ -80,10 +80,10 @@ def test_a_word_that_is_no_field_is_an_attribute_error(rows):
 
 def packed(rows, monkeypatch):
     """The same rows as a committed file holds them, two a row group."""
-    monkeypatch.setattr(tables, "GROUP_ROWS", 2)
+    monkeypatch.setattr(bounded, "GROUP_ROWS", 2)
     buffer = io.BytesIO()
     pq.write_table(table_of(Capture, rows.records()), buffer, row_group_size=2)
-    return Rows.of(Capture, tables.Packed(Path("captures.parquet"), buffer.getvalue()))
+    return Rows.of(Capture, bounded.Packed(Path("captures.parquet"), buffer.getvalue()))
 
 
 def test_packed_rows_are_the_same_rows(monkeypatch):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sidcurate import commits
 from sidcurate.errors import IntegrityError, MissingResourceError, UsageError
+from sidcurate.storage import commits
 
 NAMES = ("one", "two", "three")
 

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from sidcurate.durable import parts, read_bounded, sweep, whole_file, write_whole
 from sidcurate.errors import IntegrityError, MissingResourceError
+from sidcurate.storage.durable import parts, read_bounded, sweep, whole_file, write_whole
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
@@ -42,7 +42,7 @@ def test_folders_that_lead_to_a_file_are_made(tmp_path) -> None:
 
 
 def test_a_sweep_removes_the_parts_of_the_dead_and_nothing_else(tmp_path) -> None:
-    command = "import os, sys; from pathlib import Path; from sidcurate.durable import whole_file\n"
+    command = "import os, sys; from pathlib import Path; from sidcurate.storage.durable import whole_file\n"
     command += "with whole_file(Path(sys.argv[1])) as stream: stream.write(b'half'); stream.flush(); os._exit(9)"
     assert subprocess.run([sys.executable, "-c", command, tmp_path / "table"], check=False).returncode == 9
     (tmp_path / ".part").write_text("a file of somebody else's")

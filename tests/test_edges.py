@@ -17,8 +17,8 @@ from click.testing import CliRunner, Result
 
 from sidcurate import manifests
 from sidcurate.cli import main
-from sidcurate.ingest import ingest
-from sidcurate.scan import LEADS_OUT, LINKED_FOLDER, NOT_PLAIN, scan
+from sidcurate.ingest.folder import ingest
+from sidcurate.places.scan import LEADS_OUT, LINKED_FOLDER, NOT_PLAIN, scan
 from sidcurate.synthetic.dng import DngTags, write_dng
 
 START = datetime(2026, 3, 1, 21)

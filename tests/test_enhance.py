@@ -9,9 +9,10 @@ import torch
 from click.testing import CliRunner
 from test_rgb16 import decoded_png, decoded_tiff
 
-from sidcurate import cfa, raw
+from sidcurate import cfa
 from sidcurate.cli import main
 from sidcurate.errors import UnreadableRawError, UsageError
+from sidcurate.raws import raw
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import checkpoint, patches, shot
 from sidtrain.checkpoint import Sidecar

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidcurate import entries
-from sidcurate.entries import RenderingRecord
 from sidcurate.errors import IntegrityError
+from sidcurate.storage import entries
+from sidcurate.storage.entries import RenderingRecord
 
 PIXELS = np.arange(4 * 5 * 6, dtype=np.uint16).reshape(4, 5, 6)
 MADE_FROM = {"format": 3, "raw": "a" * 64, "rendering": {"adjust_maximum_thr": 0.75, "white_balance": (2.5, 1, 1e-5)}}

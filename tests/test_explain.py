@@ -8,11 +8,11 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from sidcurate import drawing
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.explain import explain
-from sidcurate.pictures import FitPicture, MovedPicture, ShiftPicture
+from sidcurate.explain import drawing
+from sidcurate.explain.account import explain
+from sidcurate.explain.pictures import FitPicture, MovedPicture, ShiftPicture
 from sidcurate.rules import RULES, Limits
 from sidcurate.validation import Standard
 

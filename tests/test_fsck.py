@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 from factories import write_source
 
-from sidcurate import commits, entries, manifests
+from sidcurate import manifests
 from sidcurate.align import trace
 from sidcurate.cli import main
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
+from sidcurate.storage import commits, entries
 from tests.torture import steps
 
 MADE_FROM = {"raw": "a" * 64}

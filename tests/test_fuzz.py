@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidcurate import raw, tiff
+from sidcurate import tiff
 from sidcurate.errors import UnreadableRawError
 from sidcurate.isolation import Crew, crew
+from sidcurate.raws import raw
 from sidcurate.tiff import LONG, SHORT
 from tests.fuzz import seeds
 from tests.fuzz.mutations import MUTATIONS, mutate

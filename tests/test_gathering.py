@@ -8,12 +8,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sidcurate import gathering
-from sidcurate.gathering import Gathering
+from sidcurate.ingest import gathering
+from sidcurate.ingest.gathering import Gathering
 from sidcurate.manifests import parquet_bytes
-from sidcurate.rows import Rows
 from sidcurate.schemas import Capture
-from sidcurate.tables import GROUP_ROWS, written
+from sidcurate.tables.bounded import GROUP_ROWS, written
+from sidcurate.tables.rows import Rows
 from tests.factories import capture
 
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import headers, manifests, verdicts
+from sidcurate import manifests, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.ingest import ingest
-from sidcurate.places import Folder
-from sidcurate.scan import scan
+from sidcurate.ingest import headers
+from sidcurate.ingest.folder import ingest
+from sidcurate.places.place import Folder
+from sidcurate.places.scan import scan
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, Stored, write_dng, write_stored
 from tests.fuzz import seeds

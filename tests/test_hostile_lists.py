@@ -10,9 +10,11 @@ from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidcurate import csvfile, manifests, pairing, sidlist, times
+from sidcurate import csvfile, manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
+from sidcurate.ingest import sidlist, times
+from sidcurate.pairs import pairing
 from sidcurate.synthetic.dng import DngTags, write_dng
 
 SECRETS = ("../secret.dng", "/etc/passwd", "raws/../../secret.dng", "link.dng", "a.dng\0", ".", "..", "/", "a.dng/", "")

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import commits, manifests, source, verdicts
+from sidcurate import manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.source import PairingRules, ToldPair
+from sidcurate.storage import commits
 from sidcurate.synthetic.dng import DngTags, write_dng
 
 START = datetime(2026, 3, 1, 21, 0, 0)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidcurate import journal, manifests, reading
+from sidcurate import manifests
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.ingest import ingest
-from sidcurate.scan import RawFile
+from sidcurate.ingest import journal, reading
+from sidcurate.ingest.folder import ingest
+from sidcurate.places.scan import RawFile
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.factories import capture

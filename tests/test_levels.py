@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sidcurate import levels
+from sidcurate.raws import levels
 from sidcurate.schemas import Capture
 
 SHARES = {"dn_min": 0, "dn_p0_1": 0.1, "dn_p1": 1, "dn_p50": 50, "dn_p99": 99, "dn_p99_9": 99.9, "dn_max": 100}
@@ -197,7 +197,7 @@ def test_rows_with_one_value_a_column_parity_are_constant():
 
 @pytest.mark.shared
 def test_no_frame_of_the_real_sessions_reads_as_faulty(shared):
-    from sidcurate import raw
+    from sidcurate.raws import raw
 
     for path in sorted((shared / "sessions").rglob("*.dng"))[::6]:
         frame = raw.read(path)

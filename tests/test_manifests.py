@@ -16,10 +16,10 @@ from pydantic import ValidationError
 from sidcurate import manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.rows import Rows, table_of
 from sidcurate.schemas import Capture, Finding, Pair
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidcurate.tables import GROUP_ROWS, Packed
+from sidcurate.tables.bounded import GROUP_ROWS, Packed
+from sidcurate.tables.rows import Rows, table_of
 
 
 def capture(path: str = "a.dng", **facts: object) -> Capture:

@@ -13,20 +13,21 @@ import pytest
 from click.testing import CliRunner
 from factories import write_source
 
-from sidcurate import manifests, measuring, source, traces
+from sidcurate import manifests, source
 from sidcurate.align import PairFacts
 from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
-from sidcurate.ingest import ingest, pair_again
+from sidcurate.ingest.folder import ingest, pair_again
 from sidcurate.isolation import Crew, crew
-from sidcurate.rows import Rows
+from sidcurate.pairs import measuring, traces
 from sidcurate.schemas import Capture, Pair
 from sidcurate.source import PairingRules
 from sidcurate.synthetic.bodies import body_named
 from sidcurate.synthetic.plan import Plan
 from sidcurate.synthetic.sensor import tukey_lambda
 from sidcurate.synthetic.session import simulate
+from sidcurate.tables.rows import Rows
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +126,10 @@ def test_a_pair_made_anew_is_measured_from_the_traces_alone(session: Path):
 
 
 def test_a_worker_starts_without_the_tables():
-    code = "import sys, sidcurate.reading, sidcurate.traces; print(*sys.modules)"
+    code = "import sys, sidcurate.ingest.reading, sidcurate.pairs.traces; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "rawpy" in run.stdout.split()
-    assert not {"pyarrow", "pandas", "sidcurate.rows"} & set(run.stdout.split())
+    assert not {"pyarrow", "pandas", "sidcurate.tables.rows"} & set(run.stdout.split())
 
 
 def test_without_a_trace_every_fact_is_null(ingested: Path, tmp_path: Path, workers: Crew):

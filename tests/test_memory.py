@@ -7,8 +7,9 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from sidcurate import memory, raw
+from sidcurate import memory
 from sidcurate.isolation import crew, map_isolated
+from sidcurate.raws import raw
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 
 LIBC = ctypes.CDLL(None, use_errno=True)

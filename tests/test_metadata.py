@@ -10,9 +10,9 @@ import exifread
 import numpy as np
 import pytest
 
-from sidcurate.containers import exif_tags
-from sidcurate.metadata import Metadata, header_at, rational, read_header, with_second_opinion
-from sidcurate.raw import LibrawReadings
+from sidcurate.raws.containers import exif_tags
+from sidcurate.raws.metadata import Metadata, header_at, rational, read_header, with_second_opinion
+from sidcurate.raws.raw import LibrawReadings
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.heads import (
     ASCII,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sidcurate import misnamed
+from sidcurate.raws import misnamed
 from tests.heads import EXIF, IMAGE, box, cr3, raf, tiff
 
 JPEG = b"\xff\xd8\xff\xe1\0\x08Exif\0\0"

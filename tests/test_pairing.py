@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from sidcurate.errors import UsageError
-from sidcurate.pairing import pair, pair_as_told, read_told_pairs
+from sidcurate.pairs.pairing import pair, pair_as_told, read_told_pairs
 from sidcurate.schemas import Capture
 from sidcurate.source import ToldPair
 

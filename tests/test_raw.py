@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sidcurate import levels, metadata, raw, tiff
-from sidcurate.dng import sensor_tags
+from sidcurate import tiff
 from sidcurate.errors import UnreadableRawError
+from sidcurate.raws import levels, metadata, raw
+from sidcurate.raws.dng import sensor_tags
 from sidcurate.synthetic.dng import DngTags, write_dng, write_stored
 from sidcurate.tiff import BYTE, LONG, SHORT, SRATIONAL
 from tests.benchmarks.codings import CODINGS

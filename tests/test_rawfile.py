@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from sidcurate import rawfile, reading
 from sidcurate.errors import UnreadableRawError
+from sidcurate.ingest import reading
 from sidcurate.isolation import Failure, crew
-from sidcurate.places import Folder
-from sidcurate.rawfile import read_whole
-from sidcurate.scan import RawFile
+from sidcurate.places import rawfile
+from sidcurate.places.place import Folder
+from sidcurate.places.rawfile import read_whole
+from sidcurate.places.scan import RawFile
 from tests.fuzz import seeds
 
 

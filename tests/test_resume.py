@@ -13,8 +13,8 @@ import small_session
 import torch
 from test_finetune import TINY, train
 
-from sidcurate import durable
 from sidcurate.errors import MissingResourceError, UsageError
+from sidcurate.storage import durable
 from sidtrain import checkpoint, finetune, history, runs
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe

@@ -6,10 +6,11 @@ from collections import Counter
 import pytest
 from factories import DEVICE, capture, judge, pair
 
-from sidcurate import manifests, rows, tables
-from sidcurate.rows import table_of
+from sidcurate import manifests
 from sidcurate.rules import RULES, Tables
 from sidcurate.schemas import Capture, Pair, Unpaired
+from sidcurate.tables import bounded, rows
+from sidcurate.tables.rows import table_of
 
 # Values at, just beside and beyond every limit, and ones that no rule expects.
 CAPTURE_FACTS = {
@@ -161,12 +162,12 @@ def test_what_is_found_does_not_depend_on_how_many_rows_are_read_at_a_time(monke
 
 def test_records_and_a_manifest_that_stays_packed_are_judged_alike(monkeypatch, tmp_path):
     given = wild(6)
-    monkeypatch.setattr(tables, "GROUP_ROWS", 16)
+    monkeypatch.setattr(bounded, "GROUP_ROWS", 16)
     monkeypatch.setattr(rows, "BATCH", 24)
     records = {Capture: given.captures, Pair: given.pairs, Unpaired: given.unpaired}
     manifests.save(tmp_path / DEVICE, records)
     manifest = manifests.load(tmp_path / DEVICE)
-    assert all(isinstance(manifest.tables[model], tables.Packed) for model in records)
+    assert all(isinstance(manifest.tables[model], bounded.Packed) for model in records)
     assert judge(Tables(DEVICE, *map(manifest.rows, records))) == judge(given)
 
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from sidcurate.errors import UsageError
-from sidcurate.scan import scan
+from sidcurate.places.scan import scan
 
 
 def write(folder, files: dict[str, bytes]) -> None:

@@ -7,10 +7,10 @@ import pytest
 from factories import session
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, field_validator
 
-from sidcurate import screening
-from sidcurate.rows import arrow_schema, table_of
 from sidcurate.schemas import RECORDS, Capture, Finding, Pair, Unpaired
-from sidcurate.screening import doubtful, strict
+from sidcurate.tables import screening
+from sidcurate.tables.rows import arrow_schema, table_of
+from sidcurate.tables.screening import doubtful, strict
 
 NOT_PATHS = ("", "/etc/passwd", "../a.dng", "a/../b.dng", "a\0.dng", "a..b.dng", "..", "a/..")
 WORDS = (*NOT_PATHS, "Canon 90D", "-x", "PAIR201", "PAIR20", "error", "train", "bayer", "exif", "ok", "\u0661")

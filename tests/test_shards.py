@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import shards, traces
 from sidcurate.cli import main
-from sidcurate.ingest import ingest, ingest_shard
-from sidcurate.scan import scan
-from sidcurate.shards import Shard
+from sidcurate.ingest import shards
+from sidcurate.ingest.folder import ingest, ingest_shard
+from sidcurate.ingest.shards import Shard
+from sidcurate.pairs import traces
+from sidcurate.places.scan import scan
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.test_journal import kill_after
 

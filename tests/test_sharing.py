@@ -15,14 +15,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import commits, manifests, pushed, remote, sharing, source
-from sidcurate.bucket import Bucket
+from sidcurate import manifests, source
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, MissingResourceError, UsageError
-from sidcurate.ingest import ingest
-from sidcurate.objects import Objects
-from sidcurate.patience import Patience
+from sidcurate.ingest.folder import ingest
+from sidcurate.places.bucket import Bucket
+from sidcurate.places.objects import Objects
+from sidcurate.places.patience import Patience
 from sidcurate.schemas import Pair
+from sidcurate.sharing import exchange, pushed, remote
+from sidcurate.storage import commits
 from tests.object_store import BROKEN, CUT, DENIED, LOST, SLOW_DOWN, STRANGER, Store, serving
 from tests.small_session import write_session
 
@@ -123,22 +125,22 @@ def test_what_is_pushed_is_fetched_byte_for_byte_and_the_work_goes_on_there(
 def test_what_is_there_is_neither_sent_nor_fetched_again(
     cam: Path, store: Objects, server: Store, tmp_path: Path
 ) -> None:
-    sharing.push(cam, store, traces=True)
-    sharing.fetch(store, tmp_path / "two/cam", traces=True)
+    exchange.push(cam, store, traces=True)
+    exchange.fetch(store, tmp_path / "two/cam", traces=True)
     for moved in (
-        sharing.push(cam, store, traces=True),
-        sharing.push(cam, store),
-        sharing.fetch(store, tmp_path / "two/cam", traces=True),
+        exchange.push(cam, store, traces=True),
+        exchange.push(cam, store),
+        exchange.fetch(store, tmp_path / "two/cam", traces=True),
     ):
-        assert moved == sharing.Moved(0, 0)
+        assert moved == exchange.Moved(0, 0)
     change(cam, 30)
     server.forget()
-    assert sharing.push(cam, store) == sharing.Moved(2, 0)
+    assert exchange.push(cam, store) == exchange.Moved(2, 0)
     assert [path.partition(".")[0] for path in server.sent] == [
         *("/team/cam/pairs", "/team/cam/source", *[RECORD] * 4),
     ]
     server.forget()
-    assert sharing.fetch(store, tmp_path / "two/cam", traces=True) == sharing.Moved(1, 0)
+    assert exchange.fetch(store, tmp_path / "two/cam", traces=True) == exchange.Moved(1, 0)
     assert not any("captures" in path or path.endswith(".npz") for path, _ in server.asked)
     assert sums(tmp_path / "two/cam") == sums(cam)
 
@@ -150,7 +152,7 @@ class CutOffError(Exception):
 def test_a_push_that_is_cut_off_leaves_the_old_manifest_and_is_done_by_the_next(
     cam: Path, store: Objects, tmp_path: Path
 ) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     before = sums(cam)
     change(cam, 30)
 
@@ -159,19 +161,19 @@ def test_a_push_that_is_cut_off_leaves_the_old_manifest_and_is_done_by_the_next(
             raise CutOffError
 
     with pytest.raises(CutOffError):
-        sharing.push(cam, store, progress=end)
-    sharing.fetch(store, tmp_path / "two/cam")
+        exchange.push(cam, store, progress=end)
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(before)
-    sharing.push(cam, store)
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.push(cam, store)
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam))
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from sidcurate import sharing
-from sidcurate.objects import Objects
+from sidcurate.sharing import exchange
+from sidcurate.places.objects import Objects
 
 put = Objects.put
 
@@ -182,7 +184,7 @@ def put_or_die(self, path, *arguments, **options):
     return done
 
 Objects.put = put_or_die
-sharing.push(Path(sys.argv[1]), Objects("team", "cam/"))
+exchange.push(Path(sys.argv[1]), Objects("team", "cam/"))
 """
 
 
@@ -190,45 +192,45 @@ sharing.push(Path(sys.argv[1]), Objects("team", "cam/"))
 def test_a_push_that_is_killed_at_its_commit_has_done_it_or_not_and_the_next_goes_on(
     cam: Path, store: Objects, tmp_path: Path, when: str
 ) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     before = sums(cam)
     change(cam, 30)
     command = [sys.executable, "-c", KILLED, str(cam), when]
     assert subprocess.run(command, check=False, cwd=Path(__file__).parents[1]).returncode == -9
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam) if when == "after" else before)
     change(cam, 20)
-    sharing.push(cam, store)
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.push(cam, store)
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam))
 
 
 def test_of_two_who_push_at_once_one_wins_and_the_other_is_told_and_loses_nothing(
     cam: Path, store: Objects, tmp_path: Path
 ) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     other = tmp_path / "two/cam"
-    sharing.fetch(store, other)
+    exchange.fetch(store, other)
     change(cam, 30)
     change(other, 40)
     ours = sums(cam)
 
     def push_theirs(stage: str, done: int, total: int) -> None:
         if (stage, done) == ("sending tables", total):
-            sharing.push(other, store)
+            exchange.push(other, store)
 
     words = "s3://team/cam has been pushed to by somebody else meanwhile, and was left as it is; fetch it, into another"
     with pytest.raises(UsageError, match=words):
-        sharing.push(cam, store, progress=push_theirs)
+        exchange.push(cam, store, progress=push_theirs)
     with pytest.raises(UsageError, match=words):
-        sharing.push(cam, store)
+        exchange.push(cam, store)
     with pytest.raises(UsageError, match="has rows that were never pushed to s3://team/cam, and would lose them"):
-        sharing.fetch(store, cam)
+        exchange.fetch(store, cam)
     assert sums(cam) == ours
-    sharing.fetch(store, tmp_path / "three/cam")
+    exchange.fetch(store, tmp_path / "three/cam")
     assert sums(tmp_path / "three/cam") == sums(other)
     change(tmp_path / "three/cam", 30)
-    sharing.push(tmp_path / "three/cam", store)
+    exchange.push(tmp_path / "three/cam", store)
 
 
 def test_of_many_who_push_first_at_once_one_wins(cam: Path, store: Objects, server: Store, tmp_path: Path) -> None:
@@ -243,7 +245,7 @@ def test_of_many_who_push_first_at_once_one_wins(cam: Path, store: Objects, serv
                 all_have_looked.wait(60)
 
         try:
-            sharing.push(folder, store, progress=wait)
+            exchange.push(folder, store, progress=wait)
         except UsageError as error:
             return str(error)
         return folder
@@ -252,21 +254,21 @@ def test_of_many_who_push_first_at_once_one_wins(cam: Path, store: Objects, serv
         done = list(pool.map(push, folders))
     (winner,) = (each for each in done if isinstance(each, Path))
     assert sum("has a manifest that does not come from this one" in str(each) for each in done) == len(folders) - 1
-    sharing.fetch(store, tmp_path / "fetched/cam")
+    exchange.fetch(store, tmp_path / "fetched/cam")
     assert sums(tmp_path / "fetched/cam") == without_traces(sums(winner))
 
 
 def test_a_commit_whose_answer_is_lost_is_one(cam: Path, store: Objects, server: Store, tmp_path: Path) -> None:
     server.spoil(RECORD, [LOST], "PUT")
-    assert sharing.push(cam, store).files == 4
+    assert exchange.push(cam, store).files == 4
     change(cam, 30)
     server.spoil(RECORD, repeat(LOST), "PUT")
     with pytest.raises(UsageError, match="cannot be written to: the store answers InternalError"):
-        sharing.push(cam, store)
+        exchange.push(cam, store)
     server.forget()
     change(cam, 20)
-    sharing.push(cam, store)
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.push(cam, store)
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam))
 
 
@@ -277,10 +279,10 @@ def test_a_busy_store_and_a_cut_answer_are_asked_again(
     for path in (RECORD, key):
         server.spoil(path, [SLOW_DOWN, BROKEN], "PUT")
         server.spoil(path, [SLOW_DOWN])
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     for path in (RECORD, key):
         server.spoil(path, [CUT, SLOW_DOWN])
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam))
     assert server.sent.count(key) == 3
 
@@ -290,10 +292,10 @@ def test_a_flipped_bit_in_the_store_changes_nothing_here(
     cam: Path, store: Objects, server: Store, tmp_path: Path, name: str
 ) -> None:
     other = tmp_path / "two/cam"
-    sharing.push(cam, store)
-    sharing.fetch(store, other)
+    exchange.push(cam, store)
+    exchange.fetch(store, other)
     change(cam, 30)
-    sharing.push(cam, store, traces=True)
+    exchange.push(cam, store, traces=True)
     record = pushed.read(store)
     assert record is not None
     before = sums(other)
@@ -312,14 +314,14 @@ def test_a_flipped_bit_in_the_store_changes_nothing_here(
 
 
 def test_a_damaged_table_is_mended_by_the_next_push(cam: Path, store: Objects, server: Store, tmp_path: Path) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     key = next(key for key in keys(server) if key.startswith("cam/captures"))
     server.client().delete_object(Bucket="team", Key=key)
     with pytest.raises(IntegrityError, match="is not there, though it was pushed; delete it and SHA256SUMS there, and"):
-        sharing.fetch(store, tmp_path / "two/cam")
+        exchange.fetch(store, tmp_path / "two/cam")
     server.client().delete_object(Bucket="team", Key="cam/SHA256SUMS")
-    sharing.push(cam, store)
-    sharing.fetch(store, tmp_path / "two/cam")
+    exchange.push(cam, store)
+    exchange.fetch(store, tmp_path / "two/cam")
     assert sums(tmp_path / "two/cam") == without_traces(sums(cam))
 
 
@@ -375,16 +377,16 @@ def test_a_store_never_says_in_which_folder_the_raws_are(
 
 
 def test_the_folder_of_the_raws_stays_here_and_their_bucket_there(cam: Path, store: Objects, tmp_path: Path) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     other = tmp_path / "two/cam"
-    sharing.fetch(store, other)
+    exchange.fetch(store, other)
     moved = source.read(other).model_copy(update={"root": str(tmp_path)})
     source.path(other).write_bytes(source.content(moved))
-    sharing.fetch(store, other)
+    exchange.fetch(store, other)
     assert source.read(other).root == str(tmp_path)
     change(other, 30)
-    sharing.push(other, store)
-    sharing.fetch(store, cam)
+    exchange.push(other, store)
+    exchange.fetch(store, cam)
     assert source.read(cam).root == "s3://night/cam"
     assert source.read(cam).pairing.scene_gap_s == 30
 
@@ -393,12 +395,12 @@ def test_the_folder_of_the_raws_stays_here_and_their_bucket_there(cam: Path, sto
 def test_what_another_process_commits_during_a_fetch_is_not_overwritten(
     cam: Path, store: Objects, tmp_path: Path, was_there: bool
 ) -> None:
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     other = tmp_path / "two/cam"
     if was_there:
-        sharing.fetch(store, other)
+        exchange.fetch(store, other)
         change(cam, 30)
-        sharing.push(cam, store)
+        exchange.push(cam, store)
 
     def commit(stage: str, done: int, total: int) -> None:
         if (stage, done) == ("fetching tables", total):
@@ -407,43 +409,43 @@ def test_what_another_process_commits_during_a_fetch_is_not_overwritten(
             change(other, 40)
 
     with pytest.raises(UsageError, match="was changed by another process meanwhile, nothing was written; run again"):
-        sharing.fetch(store, other, progress=commit)
+        exchange.fetch(store, other, progress=commit)
     assert {pair.measured_ratio for pair in manifests.load(other).pairs} == {40}
 
 
 def test_findings_are_no_work_that_a_fetch_could_lose(cam: Path, store: Objects, tmp_path: Path) -> None:
     other = tmp_path / "two/cam"
-    sharing.push(cam, store)
-    sharing.fetch(store, other)
+    exchange.push(cam, store)
+    exchange.fetch(store, other)
     run("validate", "--device", "cam", "--manifests", other.parent)
     run("validate", "--device", "cam", "--manifests", cam.parent, "--ignore", "PAIR232='dark'")
     assert manifests.load(other).findings != manifests.load(cam).findings
-    sharing.push(cam, store)
-    sharing.fetch(store, other)
+    exchange.push(cam, store)
+    exchange.fetch(store, other)
     assert without_traces(sums(other)) == without_traces(sums(cam))
 
 
 def test_traces_that_were_pushed_stay_until_others_are(cam: Path, store: Objects, tmp_path: Path) -> None:
-    sharing.push(cam, store, traces=True)
+    exchange.push(cam, store, traces=True)
     other = tmp_path / "two/cam"
-    sharing.fetch(store, other)
+    exchange.fetch(store, other)
     assert not (other / "traces").exists()
     with pytest.raises(UsageError, match=r"the trace of \S+ is not here; ingest again, .* or push without traces"):
-        sharing.push(other, store, traces=True)
+        exchange.push(other, store, traces=True)
     change(other, 30)
-    sharing.push(other, store)
-    assert sharing.fetch(store, cam, traces=True) == sharing.Moved(1, 0)
-    assert sharing.fetch(store, tmp_path / "three/cam", traces=True).traces == 8
+    exchange.push(other, store)
+    assert exchange.fetch(store, cam, traces=True) == exchange.Moved(1, 0)
+    assert exchange.fetch(store, tmp_path / "three/cam", traces=True).traces == 8
 
 
 def test_traces_of_another_reader_are_not_taken(cam: Path, store: Objects, tmp_path: Path) -> None:
-    sharing.push(cam, store, traces=True)
+    exchange.push(cam, store, traces=True)
     told = source.read(cam).model_copy(update={"reader": "an older one"})
     source.path(cam).write_bytes(source.content(told))
-    sharing.push(cam, store)
+    exchange.push(cam, store)
     with pytest.raises(UsageError, match="the traces at s3://team/cam are of another reader"):
-        sharing.fetch(store, tmp_path / "two/cam", traces=True)
-    sharing.fetch(store, tmp_path / "two/cam")
+        exchange.fetch(store, tmp_path / "two/cam", traces=True)
+    exchange.fetch(store, tmp_path / "two/cam")
 
 
 @pytest.mark.parametrize("header", ["HTTP_IF_NONE_MATCH", "HTTP_IF_MATCH"])
@@ -452,7 +454,7 @@ def test_a_store_that_keeps_no_conditions_is_refused_before_the_commit(
 ) -> None:
     server.deaf_to = header
     with pytest.raises(MissingResourceError, match=r"takes no notice of the conditions .*nothing was committed"):
-        sharing.push(cam, store)
+        exchange.push(cam, store)
     assert "cam/SHA256SUMS" not in keys(server)
 
 
@@ -518,7 +520,7 @@ def test_a_trace_that_is_damaged_or_made_anew_meanwhile_is_not_pushed(cam: Path,
             one.write_bytes(other.read_bytes())
 
     with pytest.raises(UsageError, match="was changed meanwhile, and nothing was committed; push again"):
-        sharing.push(cam, store, traces=True, progress=replace)
+        exchange.push(cam, store, traces=True, progress=replace)
     one.write_bytes(whole[:-100])
     result = run("manifest", "push", cam, "s3://team/cam", "--traces")
     assert result.exit_code == 5

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from sidcurate import manifests, sidlist
+from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.ingest import ingest, pair_again
+from sidcurate.ingest import sidlist
+from sidcurate.ingest.folder import ingest, pair_again
 from sidcurate.manifests import Manifest
 from sidcurate.source import PairingRules
 from sidcurate.synthetic.dng import DngTags, write_dng

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from sidcurate.errors import UsageError
-from sidcurate.splits import Counts, assign, counts, default_counts
+from sidcurate.pairs.splits import Counts, assign, counts, default_counts
 
 SCENES = [f"{number:05d}" for number in range(40)]
 

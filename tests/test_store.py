@@ -13,9 +13,10 @@ import pytest
 import rawpy
 import small_session
 
-from sidcurate import cfa, raw
+from sidcurate import cfa
 from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.manifests import Manifest
+from sidcurate.raws import raw
 from sidcurate.schemas import Capture
 from sidtrain import store
 from sidtrain.normalization import LevelsPolicy

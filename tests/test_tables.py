@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidcurate import manifests, tables
+from sidcurate import manifests
 from sidcurate.errors import IntegrityError
 from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
+from sidcurate.tables import bounded
 
 SCHEMA = pa.schema(
     [
@@ -42,7 +43,7 @@ def with_column(name: str, values: pa.Array) -> pa.Table:
 
 
 def parse(content: bytes) -> pa.Table:
-    return tables.parse(WHERE, content)
+    return bounded.parse(WHERE, content)
 
 
 def test_a_table_comes_back_as_it_went_with_its_key_values() -> None:
@@ -53,9 +54,9 @@ def test_a_table_comes_back_as_it_went_with_its_key_values() -> None:
     assert parse(parquet(rows(0))).equals(rows(0))
 
 
-def packed_table(monkeypatch, group: int) -> tuple[tables.Packed, pa.Table]:
+def packed_table(monkeypatch, group: int) -> tuple[bounded.Packed, pa.Table]:
     """Eleven rows, packed by so many, with a text, lists of texts and numbers that differ by row, some unknown."""
-    monkeypatch.setattr(tables, "GROUP_ROWS", 4)
+    monkeypatch.setattr(bounded, "GROUP_ROWS", 4)
     table = pa.table(
         [
             [None, *range(10)],
@@ -65,7 +66,7 @@ def packed_table(monkeypatch, group: int) -> tuple[tables.Packed, pa.Table]:
         ],
         schema=SCHEMA,
     )
-    return tables.Packed(WHERE, parquet(table, row_group_size=group)), table
+    return bounded.Packed(WHERE, parquet(table, row_group_size=group)), table
 
 
 @pytest.mark.parametrize("group", [4, 3, 11])
@@ -77,24 +78,24 @@ def test_a_packed_table_is_read_by_batch_by_column_and_in_parts(monkeypatch, gro
     assert (packed.num_rows, packed.schema) == (11, SCHEMA)
     for name in SCHEMA.names:
         whole = table.column(name).combine_chunks()
-        assert tables.plainly(packed.column(name)).equals(whole)
+        assert bounded.plainly(packed.column(name)).equals(whole)
         for start in range(12):
             for count in range(12 - start):
                 assert packed.slice(start, count).column(name).equals(whole.slice(start, count))
 
 
 def test_an_empty_packed_table_has_empty_columns() -> None:
-    packed = tables.Packed(WHERE, parquet(rows(0)))
+    packed = bounded.Packed(WHERE, parquet(rows(0)))
     assert list(packed.batches()) == []
     for field in SCHEMA:
-        for column in (packed.slice(0, 0).column(field.name), tables.plainly(packed.column(field.name))):
+        for column in (packed.slice(0, 0).column(field.name), bounded.plainly(packed.column(field.name))):
             assert (column.type, len(column)) == (field.type, 0)
 
 
 def test_text_is_counted_over_all_batches(monkeypatch) -> None:
     packed, _ = packed_table(monkeypatch, 4)
-    monkeypatch.setattr(tables, "_MOST_UNPACKED_BYTES", 70)
-    monkeypatch.setattr(tables, "_check_sizes", lambda metadata: None)
+    monkeypatch.setattr(bounded, "_MOST_UNPACKED_BYTES", 70)
+    monkeypatch.setattr(bounded, "_check_sizes", lambda metadata: None)
     seen = packed.batches()
     assert next(seen).num_rows == 4
     with pytest.raises(IntegrityError, match="has more text when it is unpacked"):
@@ -141,7 +142,7 @@ def test_a_bomb_is_refused_before_it_unfolds(make, message: str) -> None:
 def test_what_unpacks_to_too_many_bytes_is_refused(monkeypatch) -> None:
     content = parquet(with_column("black_level", pa.array([[float(i)] for i in range(2000)])), use_dictionary=False)
     assert parse(content).num_rows == 2000
-    monkeypatch.setattr(tables, "_MOST_UNPACKED_BYTES", 8000)
+    monkeypatch.setattr(bounded, "_MOST_UNPACKED_BYTES", 8000)
     with pytest.raises(IntegrityError, match="has more bytes when it is unpacked"):
         parse(content)
 

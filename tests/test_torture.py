@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidcurate import manifests
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from tests.torture import faults, rounds, steps
 
 ROOT = Path(__file__).parents[1]

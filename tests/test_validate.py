@@ -12,7 +12,7 @@ from factories import DEVICE, scene, session, write_manifest
 from sidcurate import manifests, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.schemas import Finding
 
 BRIGHT_SHORT = {"time": "0.3"}  # a ratio of 33

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8, UInt16, jaxtyped
 
 from sidcurate.cfa import PHASE_OFFSETS, phase_offset
-from sidcurate.durable import open_bounded, whole_file
 from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.storage.durable import open_bounded, whole_file
 
 _MOST_BINS = 1 << 17
 _CROPS_A_SIDE = 4

@@ -12,8 +12,8 @@ from sidcurate.cli.options import jobs_option, megapixel_option, table_format_op
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
-    from sidcurate.benchmark import Outcome
-    from sidcurate.scores import CleanScore, GradeScore, Rate, Scores
+    from sidcurate.benchmark.scores import CleanScore, GradeScore, Rate, Scores
+    from sidcurate.benchmark.trials import Outcome
 
 JSON_VERSION = 1
 _WIDTH = 180
@@ -73,9 +73,9 @@ def command(
     skipped has missed. "Other errors" are findings of severity error that do not name the fault. The defaults take a
     quarter of an hour on two cores. CSV has the rows of the faults only; markdown is brief; JSON has everything.
     """
-    from sidcurate.benchmark import run, trials
-    from sidcurate.grades import chosen
-    from sidcurate.scores import scores
+    from sidcurate.benchmark.grades import chosen
+    from sidcurate.benchmark.scores import scores
+    from sidcurate.benchmark.trials import run, trials
 
     grades = chosen(faults.split(",") if faults else None)
     wanted = list(trials(grades, scenes=scenes, clean=clean, size=size, seed=seed))
@@ -188,14 +188,14 @@ def _plain(score: "GradeScore | CleanScore") -> dict[str, Any]:
     """Return a score as JSON has it; a rate with its share and the ends of its interval."""
     from dataclasses import asdict
 
-    from sidcurate.scores import GradeScore
+    from sidcurate.benchmark.scores import GradeScore
 
     rows = {name: _plain_value(value) for name, value in vars(score).items() if name != "grade"}
     return {**(asdict(score.grade) if isinstance(score, GradeScore) else {}), **rows}
 
 
 def _plain_value(value: Any) -> Any:  # noqa: ANN401 - any value of JSON
-    from sidcurate.scores import Rate
+    from sidcurate.benchmark.scores import Rate
 
     if isinstance(value, Rate):
         low, high = value.interval

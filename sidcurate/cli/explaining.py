@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from sidcurate.explain import Explanation, Row
-    from sidcurate.pictures import FitPicture, MovedPicture, ShiftPicture
+    from sidcurate.explain.account import Explanation, Row
+    from sidcurate.explain.pictures import FitPicture, MovedPicture, ShiftPicture
     from sidcurate.validation import Standard
 
 _STYLES = {"error": "bold red", "warning": "yellow", "pass": "green", "not judged": "dim"}
@@ -36,7 +36,7 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
     """
     from rich.console import Console
 
-    from sidcurate.explain import explain
+    from sidcurate.explain.account import explain
 
     explanation = explain(directory, pair_id, asked)
     console = Console(highlight=False, markup=False, emoji=False)
@@ -51,8 +51,8 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
 
 
 def _write(path: Path, explanation: "Explanation") -> None:
-    from sidcurate.drawing import png
-    from sidcurate.durable import write_whole
+    from sidcurate.explain.drawing import png
+    from sidcurate.storage.durable import write_whole
 
     write_whole(path, png(explanation))
     say(f"wrote {path}")
@@ -109,7 +109,7 @@ def _print_pictures(console: "Console", explanation: "Explanation") -> None:
 def _panels(explanation: "Explanation") -> "Iterator[Text]":
     from rich.text import Text
 
-    from sidcurate.pictures import FitPicture, ShiftPicture
+    from sidcurate.explain.pictures import FitPicture, ShiftPicture
 
     shown = explanation.pictures
     for caption, picture in zip(explanation.captions, (shown.fit, shown.shift, shown.moved), strict=True):

@@ -80,7 +80,7 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
 
 
 def _address(bucket: str) -> str:
-    from sidcurate import objects
+    from sidcurate.places import objects
 
     objects.require_s3_extra()
     return objects.Objects.at(bucket).name

@@ -26,17 +26,17 @@ from sidcurate.cli.options import (
 )
 from sidcurate.counted import counted
 from sidcurate.errors import MissingResourceError, UsageError
-from sidcurate.scan import LEADS_OUT, NOT_TEXT
+from sidcurate.places.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from sidcurate.ingest import Ingested, IngestedShard
-    from sidcurate.places import Place
-    from sidcurate.reading import Readers
-    from sidcurate.rows import Rows
+    from sidcurate.ingest.folder import Ingested, IngestedShard
+    from sidcurate.ingest.reading import Readers
+    from sidcurate.ingest.shards import Shard
+    from sidcurate.places.place import Place
     from sidcurate.schemas import Capture, Split
-    from sidcurate.shards import Shard
+    from sidcurate.tables.rows import Rows
 
 SOME_UNREADABLE = 3
 _LINES_SHOWN = 30
@@ -45,7 +45,7 @@ _LINES_SHOWN = 30
 def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) -> "Shard | None":
     if value is None:
         return None
-    from sidcurate.shards import Shard
+    from sidcurate.ingest.shards import Shard
 
     found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", value)
     if found is None or int(found[1]) > int(found[2]):
@@ -126,8 +126,8 @@ def command(
         return
     if folder is None:
         raise UsageError("name the FOLDER that holds the raws, or a list of SID's with --sid-list")
-    from sidcurate.ingest import ingest, ingest_shard
-    from sidcurate.times import read_times
+    from sidcurate.ingest.folder import ingest, ingest_shard
+    from sidcurate.ingest.times import read_times
 
     place = _place(folder)
     directory = manifests_root / (device or slug(place.name.rpartition("/")[2]))
@@ -143,7 +143,7 @@ def command(
 
 
 def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
-    from sidcurate.ingest import Ingested
+    from sidcurate.ingest.folder import Ingested
 
     click.echo("\n".join(_captures_in_words(result)))
     if isinstance(result, Ingested):
@@ -177,9 +177,9 @@ def _check_ways(times_csv: Path | None, shard: "Shard | None", scheduler: str | 
 
 
 def _place(folder: str) -> "Place":
-    from sidcurate import objects
-    from sidcurate.bucket import Bucket
-    from sidcurate.places import Folder
+    from sidcurate.places import objects
+    from sidcurate.places.bucket import Bucket
+    from sidcurate.places.place import Folder
 
     if not folder.startswith(objects.SCHEME):
         return Folder(Path(folder))
@@ -199,7 +199,7 @@ def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Read
     if scheduler is None:
         return nullcontext()
     try:
-        from sidcurate.cluster import joined
+        from sidcurate.ingest.cluster import joined
     except ModuleNotFoundError as error:
         raise MissingResourceError(f"{error.name} is not installed: pip install 'sidcurate[cluster]'") from error
     return joined(scheduler)
@@ -211,7 +211,7 @@ def _check_apart(directory: Path, place: "Place") -> None:
 
 
 def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:
-    from sidcurate import sidlist
+    from sidcurate.ingest import sidlist
 
     rows = sidlist.read(paths)
     directory = manifests_root / (device or slug(rows[0].folder))

@@ -10,8 +10,8 @@ from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option,
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
-    from sidcurate.objects import Objects
-    from sidcurate.sharing import Moved
+    from sidcurate.places.objects import Objects
+    from sidcurate.sharing.exchange import Moved
 
 SOME_UNREADABLE = 3
 
@@ -43,8 +43,8 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     It has the bytes that one ingest of the whole folder would have given it. No raw is read, the shards stay as they
     are: once the manifest is there they can be deleted, and to merge them again changes nothing.
     """
-    from sidcurate import merging
     from sidcurate.cli.ingest import pairs_in_words
+    from sidcurate.ingest import merging
 
     with progress() as report:
         merged = merging.merge(folders, manifests_root, jobs=jobs, progress=report, dry_run=dry_run)
@@ -67,10 +67,10 @@ def push(folder: Path, address: str, traces: bool) -> None:
     All its tables change there together. Where somebody else has pushed since this one was fetched, nothing is changed
     and the exit code is 2. Raws are not sent.
     """
-    from sidcurate import sharing
+    from sidcurate.sharing import exchange
 
     with progress() as report:
-        moved = sharing.push(folder, _store(address), traces=traces, progress=report)
+        moved = exchange.push(folder, _store(address), traces=traces, progress=report)
     click.echo(f"{address}: {_in_words(moved, 'sent', 'all of it is there already')}")
 
 
@@ -84,11 +84,12 @@ def fetch(address: str, folder: Path, traces: bool) -> None:
     Every hash is checked before anything changes here. Rows that were never pushed are not overwritten. The folder of
     the raws is set here, as "root" in source.json.
     """
-    from sidcurate import sharing, source
+    from sidcurate import source
+    from sidcurate.sharing import exchange
 
     folder = folder if folder.name else folder.resolve()  # Its name is the device's.
     with progress() as report:
-        moved = sharing.fetch(_store(address), folder, traces=traces, progress=report)
+        moved = exchange.fetch(_store(address), folder, traces=traces, progress=report)
     click.echo(f"{folder}: {_in_words(moved, 'fetched', 'its tables are here already')}")
     if source.read(folder).root is None:
         say(f'the raws are not here: set "root" in {folder / source.FILE} to their folder, or validate with --no-files')
@@ -96,7 +97,7 @@ def fetch(address: str, folder: Path, traces: bool) -> None:
 
 
 def _store(address: str) -> "Objects":
-    from sidcurate import objects
+    from sidcurate.places import objects
 
     objects.require_s3_extra()
     return objects.Objects.at(address)

@@ -146,7 +146,7 @@ def naming(device: str, manifests_root: Path) -> list[str]:
 
 def pairing_rules(pairs_csv: Path | None, scene_gap_s: float | None) -> "PairingRules | None":
     """Return the pairing that the options ask for; None when they ask for nothing."""
-    from sidcurate.pairing import read_told_pairs
+    from sidcurate.pairs.pairing import read_told_pairs
     from sidcurate.source import DEFAULT_SCENE_GAP_S, PairingRules
 
     if pairs_csv is None and scene_gap_s is None:

@@ -41,7 +41,8 @@ def command(
     Scenes that `validate` keeps out as a whole get no part, so validate first. Counts that leave scenes over, such as
     --train 10 --test 10, select a subset. The findings are stale afterwards: validate again.
     """
-    from sidcurate import manifests, splits, verdicts
+    from sidcurate import manifests, verdicts
+    from sidcurate.pairs import splits
     from sidcurate.schemas import RECORDS, Pair
 
     manifest = manifests.load(manifests.find(manifests_root, device))

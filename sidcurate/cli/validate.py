@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from sidcurate.files import Look
-    from sidcurate.rows import Rows
     from sidcurate.schemas import Finding, Pair
+    from sidcurate.tables.rows import Rows
     from sidcurate.validation import Standard, Verdict
 
 ERRORS_FOUND = 1

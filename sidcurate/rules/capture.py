@@ -13,7 +13,7 @@ from sidcurate.rules.views import Captures, Tables, body_facts
 from sidcurate.schemas import Capture
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Where
+    from sidcurate.tables.columns import Where
 
 
 @rule("CAP101", "unreadable-capture", "error")

@@ -16,7 +16,7 @@ from sidcurate.rules.views import Captures, ManifestView, Pairs
 from sidcurate.schemas import Severity, SubjectKind
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Column, Where
+    from sidcurate.tables.columns import Column, Where
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from sidcurate.rules.views import Captures, ManifestView, Pairs, PairView, Table
 from sidcurate.schemas import Capture, Finding, SubjectKind
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Where
+    from sidcurate.tables.columns import Where
 
 # A pair stands on its captures, a manifest on both.
 KINDS: Sequence[SubjectKind] = ("capture", "pair", "manifest")

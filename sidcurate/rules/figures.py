@@ -8,7 +8,7 @@ from operator import or_
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Column, Where
+    from sidcurate.tables.columns import Column, Where
 
 # Far more than a few operations on floats can be off, as a share of what they compute.
 _ROUNDING = 1e-9

@@ -13,7 +13,7 @@ from sidcurate.rules.views import Captures
 from sidcurate.schemas import Capture
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Where
+    from sidcurate.tables.columns import Where
 
 
 class _Channel(NamedTuple):

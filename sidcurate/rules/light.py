@@ -13,8 +13,8 @@ from sidcurate.rules.views import Pairs, PairView
 from sidcurate.schemas import Capture, Severity
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Column
-    from sidcurate.rows import Rows
+    from sidcurate.tables.columns import Column
+    from sidcurate.tables.rows import Rows
 
 UNTOLD = "the pixels cannot tell"
 

@@ -15,7 +15,7 @@ from sidcurate.rules.views import Pairs, PairView
 from sidcurate.schemas import Capture
 
 if TYPE_CHECKING:
-    from sidcurate.columns import Column, Where
+    from sidcurate.tables.columns import Column, Where
 
 # Shutter times that cameras offer, in thirds of a stop, as their dials name them.
 _DIAL = (

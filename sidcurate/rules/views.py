@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     # They load libraries of arrays, which the command that only lists the rules does without.
     import pyarrow as pa
 
-    from sidcurate.columns import Column, Numbers, Where
-    from sidcurate.rows import Rows
+    from sidcurate.tables.columns import Column, Numbers, Where
+    from sidcurate.tables.rows import Rows
 
 BODY_FACTS = ("make", "model", "serial", "sensor size")
 R = TypeVar("R", Capture, Pair, Unpaired, FileState)
@@ -100,7 +100,7 @@ class Tables:
 
 
 def _rows(model: type[R], given: "Rows[R] | Sequence[R] | pa.Table") -> "Rows[R]":
-    from sidcurate.rows import Rows
+    from sidcurate.tables.rows import Rows
 
     return Rows.of(model, given)
 

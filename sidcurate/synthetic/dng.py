@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import UInt16
 
 from sidcurate import tiff
-from sidcurate.durable import whole_file
 from sidcurate.errors import UsageError
+from sidcurate.storage.durable import whole_file
 from sidcurate.tiff import LONG, SHORT, Rational
 
 _CFA, _LINEAR_RAW = 32803, 34892

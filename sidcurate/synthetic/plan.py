@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sidcurate.errors import UsageError
-from sidcurate.raw import LEAST_XTRANS_PX
+from sidcurate.raws.raw import LEAST_XTRANS_PX
 from sidcurate.synthetic.bodies import Body
 from sidcurate.synthetic.dng import DngTags
 from sidcurate.synthetic.planting import Planted, plant

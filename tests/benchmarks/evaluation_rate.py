@@ -13,7 +13,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from sidcurate import memory
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.manifests import load
 from sidtrain import metrics, patches, protocols, store, tiles
 from sidtrain.recipe import Recipe

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.benchmarks.timing import Row, rounds, row
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate import levels
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.isolation import crew, map_isolated
+from sidcurate.raws import levels
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 from tests.benchmarks import rescan_rate
 from tests.benchmarks.codings import CODINGS

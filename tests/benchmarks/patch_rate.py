@@ -11,7 +11,7 @@ import numpy as np
 import rawpy
 
 from sidcurate import manifests
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
 from sidtrain import feed, patches, store
 from sidtrain.patches import Cut

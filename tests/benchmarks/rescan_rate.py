@@ -6,9 +6,11 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidcurate import manifests, reading, source, traces
-from sidcurate.ingest import ingest
-from sidcurate.scan import scan
+from sidcurate import manifests, source
+from sidcurate.ingest import reading
+from sidcurate.ingest.folder import ingest
+from sidcurate.pairs import traces
+from sidcurate.places.scan import scan
 from sidcurate.schemas import Capture, Pair
 from tests import factories
 from tests.benchmarks.timing import Row, rounds, row

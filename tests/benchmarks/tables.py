@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from sidcurate.rows import arrow_schema
 from sidcurate.schemas import Capture, Pair, Unpaired
+from sidcurate.tables.rows import arrow_schema
 
 DEVICE = "bench"
 SHORTS = 4

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sidcurate import manifests
-from sidcurate.ingest import ingest
+from sidcurate.ingest.folder import ingest
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import store
 from tests.benchmarks import peers

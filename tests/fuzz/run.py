@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from sidcurate.ingest.reading import read_captures
 from sidcurate.isolation import Crew
-from sidcurate.places import Folder
-from sidcurate.reading import read_captures
-from sidcurate.scan import RawFile
+from sidcurate.places.place import Folder
+from sidcurate.places.scan import RawFile
 from sidcurate.schemas import Capture
 from tests.fuzz.mutations import mutate
 

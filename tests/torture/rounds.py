@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sidcurate.commits import LOCK, RECORD
 from sidcurate.errors import MissingResourceError, SidcurateError
+from sidcurate.storage.commits import LOCK, RECORD
 from tests.torture import steps
 from tests.torture.faults import KILL, Plan
 from tests.torture.steps import Step

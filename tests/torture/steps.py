@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sidcurate import commits, durable, entries, ingest, manifests, source, validation  # noqa: F401 - loaded before a process is forked
+from sidcurate import manifests, source, validation  # noqa: F401 - loaded before a process is forked
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.schemas import Capture, Pair
+from sidcurate.storage import commits, durable, entries
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain import store
 

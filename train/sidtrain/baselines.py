@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float32, UInt16
 from scipy.ndimage import gaussian_filter
 
-from sidcurate import cfa, files, raw
+from sidcurate import cfa, files
 from sidcurate.errors import UsageError
+from sidcurate.raws import raw
 from sidcurate.schemas import Capture, Pair
 from sidtrain import normalization
 from sidtrain.metrics import psnr_db

@@ -21,9 +21,9 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
+from sidcurate.storage.durable import write_whole
 from sidtrain import history
 from sidtrain.architectures import Architecture, Target
 from sidtrain.execution import Execution

@@ -11,10 +11,10 @@ from jaxtyping import Float32
 
 from sidcurate import source, verdicts
 from sidcurate.counted import counted
-from sidcurate.durable import write_whole
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair, Split
+from sidcurate.storage.durable import write_whole
 from sidtrain import baselines, checkpoint, history, lineage, networks, panels, patches, protocols, scores, store, tiles
 from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.checkpoint import Sidecar

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
+from sidcurate.storage.durable import write_whole
 from sidtrain import checkpoint, choice, curveplot, evaluate, finetune, history, subsets
 from sidtrain.choice import Chosen
 from sidtrain.curve import Curve, Dot, Start, levels

@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.schemas import described
+from sidcurate.storage.durable import write_whole
 from sidtrain import recipe as recipes
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe

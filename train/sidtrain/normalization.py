@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict
 
 from sidcurate.cfa import Layout
 from sidcurate.errors import UsageError
+from sidcurate.raws.sensor import Sensor
 from sidcurate.schemas import Capture, Floats, Pair, described
-from sidcurate.sensor import Sensor
 
 LevelsChoice = Literal["declared", "measured", "override"]
 LevelsSource = Literal["declared", "measured", "device", "override"]

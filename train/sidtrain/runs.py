@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
-from sidcurate.durable import write_whole
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Split
+from sidcurate.storage.durable import write_whole
 from sidtrain import checkpoint, history, lineage, policies
 from sidtrain.checkpoint import Sidecar
 from sidtrain.choice import Chosen

@@ -9,11 +9,12 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt16
 from scipy.optimize import brentq
 
-from sidcurate import cfa, metadata, raw
+from sidcurate import cfa
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
-from sidcurate.metadata import Metadata
-from sidcurate.raw import RawFrame
+from sidcurate.raws import metadata, raw
+from sidcurate.raws.metadata import Metadata
+from sidcurate.raws.raw import RawFrame
 from sidcurate.schemas import CfaKind
 from sidtrain import normalization
 from sidtrain.normalization import LevelsSource, Zero

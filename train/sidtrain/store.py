@@ -1,7 +1,7 @@
 """The store: raws decoded once, on disk, for training and evaluation. No torch.
 
 A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering or, for a network from raw to raw,
-as its packed planes too; all as memory-mapped entries (see `sidcurate.entries`). A name is a hash of the raw's content
+as its packed planes too; all as memory-mapped entries (see `sidcurate.storage`). A name is a hash of the raw's content
 and of the settings that made it: a changed raw or setting makes a new entry and leaves the others alone. A build that
 was killed goes on with what it left.
 """
@@ -17,13 +17,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, UInt16
 
-from sidcurate import cfa, entries, files, raw
+from sidcurate import cfa, files
 from sidcurate.cfa import Layout, Packing
-from sidcurate.durable import sweep
-from sidcurate.entries import EntryRecord, RenderingRecord
 from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.isolation import Failure, crew, map_isolated
+from sidcurate.raws import raw
 from sidcurate.schemas import Capture, CfaKind, Pair
+from sidcurate.storage import entries
+from sidcurate.storage.durable import sweep
+from sidcurate.storage.entries import EntryRecord, RenderingRecord
 from sidtrain import normalization
 from sidtrain.architectures import Target
 from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource, PlaneLevels

@@ -1,0 +1,1 @@
+"""Where raws are, a folder or a bucket: listed, and read whole, one by one."""

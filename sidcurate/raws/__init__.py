@@ -1,0 +1,1 @@
+"""Raw files: what their headers state and their pixels say."""
