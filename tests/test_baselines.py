@@ -14,12 +14,13 @@ from sidcurate.errors import IntegrityError
 from sidcurate.manifests import Manifest, sha256_of
 from sidcurate.raws import raw
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidtrain import baselines, store
-from sidtrain.baselines import SIGMAS_PX, Raws
-from sidtrain.metrics import psnr_db
+from sidtrain.data import store
+from sidtrain.data.store import Entry, StoreSettings
+from sidtrain.evaluation import baselines
+from sidtrain.evaluation.baselines import SIGMAS_PX, Raws
+from sidtrain.evaluation.metrics import psnr_db
 from sidtrain.normalization import Levels
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry, StoreSettings
 
 RECIPE = Recipe(adjust_maximum_thr=0.0)
 

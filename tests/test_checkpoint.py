@@ -9,11 +9,11 @@ import safetensors.torch
 import torch
 
 from sidcurate.errors import IntegrityError, UsageError
-from sidtrain import checkpoint
 from sidtrain.architectures import Architecture
-from sidtrain.checkpoint import Sidecar
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, build
+from sidtrain.weights import checkpoint
+from sidtrain.weights.checkpoint import Sidecar
+from sidtrain.weights.unet import Unet, build
 
 RECIPE = Recipe(width=2, resolutions=2)
 SMALL = Architecture(width=2, levels=2)

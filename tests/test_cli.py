@@ -39,7 +39,7 @@ def test_rules_load_no_array_library() -> None:
     assert modules_after("['rules', 'PAIR201']") & {"numpy", "pandas", "pyarrow", "rawpy", "torch"} == set()
 
 
-@pytest.mark.parametrize("work", ["sidtrain.store", "sidcurate.ingest.folder"])
+@pytest.mark.parametrize("work", ["sidtrain.data.store", "sidcurate.ingest.folder"])
 def test_workers_wait_for_no_table_library(work: str) -> None:
     """A worker imports the module of its work before its first raw."""
     program = f"import sys, {work}\nprint(*{{'pandas', 'torch', 'scipy'}} & sys.modules.keys())"

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sidtrain import curve, curveplot
-from sidtrain.curve import Curve, Dot
-from sidtrain.intervals import estimate
+from sidtrain.evaluation.intervals import estimate
+from sidtrain.study import curve, curveplot
+from sidtrain.study.curve import Curve, Dot
 
 SCENES = {"a": 20.0, "b": 22.0, "c": 24.0, "d": 26.0, "e": 28.0}
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sidtrain import devices
+from sidtrain.training import devices
 
 CPU = torch.device("cpu")
 

@@ -14,13 +14,14 @@ from sidcurate.cli import main
 from sidcurate.errors import UnreadableRawError, UsageError
 from sidcurate.raws import raw
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidtrain import checkpoint, patches, shot
-from sidtrain.checkpoint import Sidecar
+from sidtrain.data import patches, shot
+from sidtrain.data.shot import MIDDLE, Metered, Shot
 from sidtrain.enhance import Enhanced, enhance, upright
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
-from sidtrain.shot import MIDDLE, Metered, Shot
-from sidtrain.unet import architecture_of, build
+from sidtrain.weights import checkpoint
+from sidtrain.weights.checkpoint import Sidecar
+from sidtrain.weights.unet import architecture_of, build
 
 BLACK, WHITE = 64, 1023
 XTRANS = "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"

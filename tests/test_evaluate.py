@@ -22,16 +22,18 @@ from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding
-from sidtrain import checkpoint, evaluate, history, metrics, networks, panels, patches, store
-from sidtrain.baselines import TRIVIAL
-from sidtrain.checkpoint import Sidecar
-from sidtrain.evaluate import NETWORK, Written
-from sidtrain.lineage import Ancestor
+from sidtrain.data import patches, store
+from sidtrain.data.store import StoreSettings
+from sidtrain.evaluation import evaluate, metrics, networks, panels
+from sidtrain.evaluation.baselines import TRIVIAL
+from sidtrain.evaluation.evaluate import NETWORK, Written
+from sidtrain.evaluation.scores import Evaluation
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
-from sidtrain.scores import Evaluation
-from sidtrain.store import StoreSettings
-from sidtrain.unet import architecture_of, build
+from sidtrain.weights import checkpoint, history
+from sidtrain.weights.checkpoint import Sidecar
+from sidtrain.weights.lineage import Ancestor
+from sidtrain.weights.unet import architecture_of, build
 
 PICTURES = (NETWORK, *TRIVIAL)
 RECIPE = Recipe(width=2, resolutions=2, adjust_maximum_thr=0.0)

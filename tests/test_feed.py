@@ -10,8 +10,8 @@ import torch
 from test_patches import entry, scenes
 
 from sidcurate.errors import UsageError
-from sidtrain import feed, patches
-from sidtrain.patches import Cut
+from sidtrain.data import feed, patches
+from sidtrain.data.patches import Cut
 from sidtrain.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -10,9 +10,10 @@ from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, fewpairs, history
-from sidtrain.curve import Curve
 from sidtrain.recipe import Recipe
+from sidtrain.study import fewpairs
+from sidtrain.study.curve import Curve
+from sidtrain.weights import checkpoint, history
 
 RECIPE = """
 width = 2

@@ -22,9 +22,12 @@ from sidcurate.cli.options import TRAIN_EXTRA
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Finding, Pair
-from sidtrain import checkpoint, choice, evaluate, finetune, history, patches, store
+from sidtrain.data import choice, patches, store
+from sidtrain.data.store import StoreSettings
+from sidtrain.evaluation import evaluate
 from sidtrain.recipe import Recipe
-from sidtrain.store import StoreSettings
+from sidtrain.training import finetune
+from sidtrain.weights import checkpoint, history
 
 TINY = Recipe(
     width=2,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from sidtrain.intervals import Estimate, estimate, paired_difference, verdict
+from sidtrain.evaluation.intervals import Estimate, estimate, paired_difference, verdict
 
 
 def scenes(values):

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from sidcurate.errors import UsageError
-from sidtrain import metrics, similarity
+from sidtrain.evaluation import metrics, similarity
 
 # What scikit-image calls our variants.
 ORACLE = {

@@ -14,9 +14,10 @@ from test_finetune import TINY, session, train  # noqa: F401 - the fixture
 from test_resume import lines, same_end, write_recipe
 
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, history, runs
-from sidtrain.launching import part
 from sidtrain.recipe import Recipe
+from sidtrain.training import runs
+from sidtrain.training.launching import part
+from sidtrain.weights import checkpoint, history
 
 TEN = TINY.model_copy(update={"width": 4, "batch": 4, "duration": 10, "patch": (4, 8)})
 

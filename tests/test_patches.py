@@ -8,9 +8,9 @@ import pytest
 from sidcurate import cfa
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair
-from sidtrain import patches
+from sidtrain.data import patches
+from sidtrain.data.store import Entry
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
 
 BLACK = np.array([64, 66, 67, 65], np.float32)
 WHITE = np.array([1023, 1000, 1001, 1002], np.float32)

@@ -10,10 +10,10 @@ from sidcurate import manifests
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair
-from sidtrain import policies
+from sidtrain.data import policies
+from sidtrain.data.store import Entry, RenderingRecord, StoreSettings
 from sidtrain.normalization import LevelsPolicy
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry, RenderingRecord, StoreSettings
 
 
 def with_white_balance(manifest: Manifest, by_scene: list[tuple[float, float, float] | None]) -> Manifest:

@@ -10,9 +10,9 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from sidcurate.cli.evaluate import command
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair, Unpaired
-from sidtrain import metrics, protocols
-from sidtrain.protocols import PROTOCOLS
-from sidtrain.scores import Score, compare, summarize
+from sidtrain.evaluation import metrics, protocols
+from sidtrain.evaluation.protocols import PROTOCOLS
+from sidtrain.evaluation.scores import Score, compare, summarize
 
 
 def pair(scene_id: str, burst_index: int = 0) -> Pair:

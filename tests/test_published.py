@@ -18,9 +18,9 @@ from torch import Tensor
 
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, history, published
 from sidtrain.architectures import NETWORKS
 from sidtrain.recipe import Recipe
+from sidtrain.weights import checkpoint, history, published
 
 
 @pytest.fixture(scope="module")

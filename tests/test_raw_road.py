@@ -19,9 +19,10 @@ from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair
-from sidtrain import checkpoint, evaluate
+from sidtrain.evaluation import evaluate
+from sidtrain.evaluation.scores import Evaluation, Score
 from sidtrain.recipe import Recipe
-from sidtrain.scores import Evaluation, Score
+from sidtrain.weights import checkpoint
 
 RECIPE = """
 base = "raw"

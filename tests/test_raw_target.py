@@ -17,13 +17,17 @@ from test_unet import parameters
 
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, enhance, feed, finetune, patches, policies, published, recipe, runs, store, tiles
+from sidtrain import enhance, recipe
 from sidtrain.architectures import NETWORKS, Architecture
+from sidtrain.data import feed, patches, policies, store
+from sidtrain.data.store import Entry, StoreSettings
+from sidtrain.evaluation import tiles
+from sidtrain.evaluation.preview import preview
 from sidtrain.normalization import LevelsPolicy
-from sidtrain.preview import preview
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry, StoreSettings
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.training import finetune, runs
+from sidtrain.weights import checkpoint, published
+from sidtrain.weights.unet import Unet, architecture_of, build
 
 RAW = StoreSettings(0.0, target="raw")
 XTRANS = "RBGBRGGGRGGBGGBGGRBRGRBGGGBGGRGGRGGB"

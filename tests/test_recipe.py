@@ -168,5 +168,5 @@ def test_every_field_is_described() -> None:
 
 
 def test_recipes_need_no_torch() -> None:
-    code = "import sys, sidtrain.recipe, sidtrain.store, sidtrain.patches; sys.exit('torch' in sys.modules)"
+    code = "import sys, sidtrain.recipe, sidtrain.data.store, sidtrain.data.patches; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

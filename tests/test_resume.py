@@ -15,9 +15,10 @@ from test_finetune import TINY, train
 
 from sidcurate.errors import MissingResourceError, UsageError
 from sidcurate.storage import durable
-from sidtrain import checkpoint, finetune, history, runs
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
+from sidtrain.training import finetune, runs
+from sidtrain.weights import checkpoint, history
 
 LONG = TINY.model_copy(update={"duration": 400, "validate_every": 60, "schedule": ((0, 1e-3), (300, 1e-4))})
 

@@ -16,7 +16,9 @@ from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fix
 from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.schemas import Pair
-from sidtrain import evaluate, history, recipe
+from sidtrain import recipe
+from sidtrain.evaluation import evaluate
+from sidtrain.weights import history
 
 
 def listed(root: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from sidtrain import recipe
 from sidtrain.recipe import Recipe
-from sidtrain.unet import architecture_of
+from sidtrain.weights.unet import architecture_of
 
 FOLDER = Path(__file__).parents[1] / "train" / "recipes" / "seeds"
 SID_S_CODE = {"up_bias": False, "packing": "by-position", "levels": "override", "bits_override": 14}

@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from sidcurate.errors import MissingResourceError
-from sidtrain import devices
 from sidtrain.architectures import Architecture
+from sidtrain.data.feed import Batch
 from sidtrain.execution import Execution
-from sidtrain.feed import Batch
-from sidtrain.parallel import Group
 from sidtrain.recipe import Recipe
-from sidtrain.step import Step
-from sidtrain.tuning import Trial
-from sidtrain.unet import Unet, build
+from sidtrain.training import devices
+from sidtrain.training.parallel import Group
+from sidtrain.training.step import Step
+from sidtrain.training.tuning import Trial
+from sidtrain.weights.unet import Unet, build
 
 CPU = torch.device("cpu")
 REFERENCE = Execution(threads=1)
@@ -99,7 +99,7 @@ def test_only_a_gain_beyond_the_clock_s_wavering_is_taken() -> None:
 # Without a C++ compiler, and without what an earlier one left behind.
 TRIAL = """
 import torch
-from sidtrain import tuning
+from sidtrain.training import tuning
 from test_step import *
 model, before = network(), network().state_dict()
 trial = tuning.tuned(model, "l1", batch(), REFERENCE, Group(CPU))

@@ -18,9 +18,9 @@ from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRaw
 from sidcurate.manifests import Manifest
 from sidcurate.raws import raw
 from sidcurate.schemas import Capture
-from sidtrain import store
+from sidtrain.data import store
+from sidtrain.data.store import Entry, RenderingRecord, StoreSettings
 from sidtrain.normalization import LevelsPolicy
-from sidtrain.store import Entry, RenderingRecord, StoreSettings
 
 PLAIN = StoreSettings(adjust_maximum_thr=0.0)
 BLOCK = 4096  # for the header of an array and the record beside it
@@ -333,7 +333,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from sidcurate import manifests
-from sidtrain import store
+from sidtrain.data import store
 
 folder = Path(sys.argv[1])
 manifest = manifests.load(folder / "manifests" / "phone")
@@ -372,7 +372,7 @@ import resource, sys
 from pathlib import Path
 from sidcurate import manifests
 from sidcurate.errors import MissingResourceError
-from sidtrain import store
+from sidtrain.data import store
 
 folder, soft, hard = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 manifest = manifests.load(folder / "manifests" / "phone")

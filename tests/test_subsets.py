@@ -6,7 +6,7 @@ import pytest
 
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair
-from sidtrain.subsets import nested
+from sidtrain.study.subsets import nested
 
 RATIOS = (100.0, 250.0, 300.0)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from sidtrain import tiles
 from sidtrain.architectures import Architecture
-from sidtrain.unet import Unet
+from sidtrain.evaluation import tiles
+from sidtrain.weights.unet import Unet
 
 
 def network(**options) -> Unet:

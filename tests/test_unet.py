@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from sidtrain.architectures import NETWORKS, Architecture
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.weights.unet import Unet, architecture_of, build
 
 # What the two reports and SID's published code have, without bias in the transposed convolutions.
 COUNTS = {

@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from sidcurate.schemas import Pair
-from sidtrain import metrics, patches, tiles, validating
+from sidtrain.data import patches
+from sidtrain.data.store import Entry
+from sidtrain.evaluation import metrics, tiles
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
-from sidtrain.unet import architecture_of, build
+from sidtrain.training import validating
+from sidtrain.weights.unet import architecture_of, build
 
 RECIPE = Recipe(width=1, resolutions=2, validation_crop=2000)
 # More than a tile holds, and no multiple of one along either side.

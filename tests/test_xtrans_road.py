@@ -13,8 +13,8 @@ from test_rgb16 import decoded_png
 from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.manifests import Manifest
-from sidtrain import checkpoint, history
-from sidtrain.scores import Evaluation
+from sidtrain.evaluation.scores import Evaluation
+from sidtrain.weights import checkpoint, history
 
 RECIPE = """
 base = "sid-fuji"

@@ -93,7 +93,7 @@ def _free_place(image: Path, output: Path | None, overwrite: bool) -> Path:
 
 
 def _talk(made: "Enhanced", *, told: bool) -> Iterator[str]:
-    from sidtrain.shot import MIDDLE
+    from sidtrain.data.shot import MIDDLE
 
     ratio, mean = made.metered.ratio, made.metered.mean
     wanted = "" if told or abs(mean - MIDDLE) < 0.001 else f", where {MIDDLE:.1%} was wanted"

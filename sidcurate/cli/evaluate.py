@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sidcurate.schemas import Split
-    from sidtrain.intervals import Estimate
-    from sidtrain.metrics import SsimVariant
-    from sidtrain.scores import Comparison, Evaluation, NetworkUsed, Summary
+    from sidtrain.evaluation.intervals import Estimate
+    from sidtrain.evaluation.metrics import SsimVariant
+    from sidtrain.evaluation.scores import Comparison, Evaluation, NetworkUsed, Summary
 
 
 @click.command(name="evaluate", short_help="Judge checkpoints on scenes that they have not seen.")
@@ -86,7 +86,7 @@ def command(
     """
     require_train_extra()
     from sidcurate import manifests
-    from sidtrain.evaluate import evaluate
+    from sidtrain.evaluation.evaluate import evaluate
 
     named = _named(checkpoints)
     manifest = manifests.load(manifests.find(manifests_root, device))
@@ -114,7 +114,7 @@ def command(
 def _named(checkpoints: Sequence[str]) -> dict[str, Path]:
     """Return the checkpoints by name: the one given, else that of the run's folder; a single one needs none."""
     from sidcurate.errors import UsageError
-    from sidtrain.evaluate import NETWORK
+    from sidtrain.evaluation.evaluate import NETWORK
 
     named: dict[str, Path] = {}
     for text in checkpoints:

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sidcurate.manifests import Manifest
-    from sidtrain.curve import Curve
-    from sidtrain.fewpairs import Training
-    from sidtrain.finetune import Done
     from sidtrain.recipe import Recipe
+    from sidtrain.study.curve import Curve
+    from sidtrain.study.fewpairs import Training
+    from sidtrain.training.finetune import Done
 
 
 def parse_counts(ctx: click.Context, parameter: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -34,7 +34,7 @@ def plan(
     manifest: "Manifest", recipe: "Recipe", counts: tuple[int, ...], repeats: int, init: Path | None
 ) -> "list[Training]":
     """Return the trainings of the curve that the options ask for."""
-    from sidtrain import fewpairs
+    from sidtrain.study import fewpairs
 
     return fewpairs.plan(manifest, recipe, counts, repeats, init)
 
@@ -56,7 +56,7 @@ def show(
     jobs: int | None,
 ) -> None:
     """Train what is not trained yet, judge everything, print the table; leave as a signal asks."""
-    from sidtrain import fewpairs
+    from sidtrain.study import fewpairs
 
     done = 0
     with progress() as report:

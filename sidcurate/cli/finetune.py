@@ -26,9 +26,9 @@ from sidcurate.counted import counted
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
-    from sidtrain.choice import Chosen
-    from sidtrain.finetune import Done, Result
+    from sidtrain.data.choice import Chosen
     from sidtrain.recipe import Recipe
+    from sidtrain.training.finetune import Done, Result
 
 
 @click.command(name="finetune")
@@ -98,7 +98,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
         plan = _plan(asked)
         _require_means(asked, plan)
         if asked.processes > 1 and not asked.dry_run:
-            from sidtrain import launching
+            from sidtrain.training import launching
 
             ctx.exit(launching.launch(asked.processes, _words(ctx, _typed(ctx) - {"processes"})))
         if leads:
@@ -147,7 +147,7 @@ def _check(asked: _Asked, typed: Set[str]) -> None:
         UsageError: with what to leave out, or to give instead.
     """
     from sidcurate.errors import UsageError
-    from sidtrain import history
+    from sidtrain.weights import history
 
     if asked.resume and (asked.init or asked.tune):
         raise UsageError(
@@ -172,7 +172,8 @@ def _plan(asked: _Asked) -> _Plan:
         UsageError: no such camera, recipe or run, or nothing to train on.
     """
     from sidcurate import manifests
-    from sidtrain import choice, history
+    from sidtrain.data import choice
+    from sidtrain.weights import history
 
     recipe = _recipe(asked.recipe_name, asked.device_type, asked.processes)
     run_dir = asked.runs_root / asked.device / (asked.name or Path(asked.recipe_name).stem)
@@ -183,7 +184,7 @@ def _plan(asked: _Asked) -> _Plan:
 
 def _require_means(asked: _Asked, plan: _Plan) -> None:
     """Look, before hours of decoding, at what only torch knows: the device and the initial weights."""
-    from sidtrain import devices, finetune
+    from sidtrain.training import devices, finetune
 
     devices.pick(plan.recipe.device_type, asked.processes - 1)
     if asked.init:
@@ -206,7 +207,7 @@ def _draw_curve(ctx: click.Context, asked: _Asked, counts: tuple[int, ...]) -> N
 
 def _train(asked: _Asked, plan: _Plan, leads: bool) -> "Result":
     """Train, with progress and talk where this process leads."""
-    from sidtrain.finetune import finetune
+    from sidtrain.training.finetune import finetune
 
     train = partial(finetune, plan.manifest, plan.recipe, plan.chosen, plan.run_dir, asked.store_dir)
     train = partial(train, init=asked.init, resume=asked.resume, tune=asked.tune, jobs=asked.jobs)
@@ -224,7 +225,7 @@ def _one_voice(ctx: click.Context) -> Iterator[bool]:
     A wrong request is wrong for all of them and said once; what one of them lacks (memory, a device) it says itself.
     """
     from sidcurate.errors import MissingResourceError, SidcurateError
-    from sidtrain import launching
+    from sidtrain.training import launching
 
     leads = launching.rank() == 0
     try:
@@ -237,7 +238,8 @@ def _one_voice(ctx: click.Context) -> Iterator[bool]:
 
 def _recipe(name: str, device_type: str | None, processes: int) -> "Recipe":
     """Return the recipe, on the device that the command line asks for; its batch can be shared by the processes."""
-    from sidtrain import launching, recipe
+    from sidtrain import recipe
+    from sidtrain.training import launching
 
     how = recipe.load(name)
     launching.part(how.batch, 0, processes)
@@ -285,7 +287,7 @@ def _say_what_is_used(asked: _Asked, chosen: "Chosen") -> None:
 
 def _say_what_would_be_written(plan: _Plan, store_dir: Path) -> None:
     from sidcurate import source
-    from sidtrain import policies, store
+    from sidtrain.data import policies, store
 
     pairs = [*plan.chosen.train, *plan.chosen.val]
     captures = {capture.path: capture for capture in plan.manifest.captures}

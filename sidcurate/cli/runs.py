@@ -11,7 +11,7 @@ from sidcurate.cli.console import say
 from sidcurate.cli.options import format_option, manifests_option, runs_option
 
 if TYPE_CHECKING:
-    from sidtrain.history import Row, Score, Splits
+    from sidtrain.weights.history import Row, Score, Splits
 
 JSON_VERSION = 1
 COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "scenes", "protocol")
@@ -29,7 +29,7 @@ def command(runs_root: Path, manifests_root: Path, output_format: str) -> None:
     of two protocols do not compare, nor do those of other scenes: their number stands beside each, and "other split"
     where one of them is in another part of the camera's manifest now, or in none.
     """
-    from sidtrain import history
+    from sidtrain.weights import history
 
     rows = history.rows(runs_root, _splits_in(manifests_root))
     if not rows:
@@ -119,7 +119,7 @@ def _print_csv(rows: "Sequence[Row]") -> None:
     import csv
     import sys
 
-    from sidtrain.history import Row, Score
+    from sidtrain.weights.history import Row, Score
 
     facts = [name for name in Row.model_fields if name != "scores"]
     writer = csv.DictWriter(sys.stdout, [*facts, *Score.model_fields], lineterminator="\n")

@@ -9,7 +9,7 @@ from sidcurate.cli.console import say
 from sidcurate.cli.options import as_device, require_train_extra
 
 if TYPE_CHECKING:
-    from sidtrain.checkpoint import Order, Sidecar
+    from sidtrain.weights.checkpoint import Order, Sidecar
 
 
 @click.group(short_help="Make a checkpoint of weights that another program has trained.")
@@ -43,7 +43,8 @@ def import_(file: Path, out: Path, recipe_name: str, device: str | None, told_or
     stays unknown, and the checkpoint says so.
     """
     require_train_extra()
-    from sidtrain import checkpoint, published, recipe
+    from sidtrain import recipe
+    from sidtrain.weights import checkpoint, published
 
     how = recipe.load(recipe_name)
     checkpoint.require_none(out)

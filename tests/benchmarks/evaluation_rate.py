@@ -15,9 +15,10 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from sidcurate import memory
 from sidcurate.ingest.folder import ingest
 from sidcurate.manifests import load
-from sidtrain import metrics, patches, protocols, store, tiles
+from sidtrain.data import patches, store
+from sidtrain.evaluation import metrics, protocols, tiles
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.weights.unet import Unet, architecture_of, build
 from tests.benchmarks.memory import extra_bytes
 from tests.benchmarks.patch_rate import make_pair
 from tests.benchmarks.timing import Row, core_seconds, rounds, row, script

@@ -13,10 +13,10 @@ import rawpy
 from sidcurate import manifests
 from sidcurate.ingest.folder import ingest
 from sidcurate.synthetic.dng import DngTags, Stored, write_stored
-from sidtrain import feed, patches, store
-from sidtrain.patches import Cut
+from sidtrain.data import feed, patches, store
+from sidtrain.data.patches import Cut
+from sidtrain.data.store import Entry
 from sidtrain.recipe import load
-from sidtrain.store import Entry
 from tests.benchmarks import codings
 from tests.benchmarks.timing import Row, core_seconds, rounds, row, script
 

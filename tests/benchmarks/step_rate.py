@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from sidtrain import devices, feed, patches
+from sidtrain.data import feed, patches
+from sidtrain.data.feed import Batch
 from sidtrain.execution import Execution
-from sidtrain.feed import Batch
-from sidtrain.parallel import Group
 from sidtrain.recipe import load
-from sidtrain.step import Step
-from sidtrain.unet import architecture_of, build
+from sidtrain.training import devices
+from sidtrain.training.parallel import Group
+from sidtrain.training.step import Step
+from sidtrain.weights.unet import architecture_of, build
 from tests.benchmarks.patch_rate import stored
 from tests.benchmarks.timing import Row, rounds, row
 

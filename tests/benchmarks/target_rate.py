@@ -16,7 +16,7 @@ import numpy as np
 from sidcurate import manifests
 from sidcurate.ingest.folder import ingest
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidtrain import store
+from sidtrain.data import store
 from tests.benchmarks import peers
 from tests.benchmarks.timing import Row, rounds, row, script
 

@@ -14,7 +14,7 @@ from sidcurate.cli import main
 from sidcurate.schemas import Capture, Pair
 from sidcurate.storage import commits, durable, entries
 from sidcurate.synthetic.dng import DngTags, write_dng
-from sidtrain import store
+from sidtrain.data import store
 
 SIZE = (64, 64)
 

@@ -3,7 +3,7 @@
 import sys
 
 from sidcurate.cli import main
-from sidtrain import launching
+from sidtrain.training import launching
 
 launching.die_with_parent()
 main(["finetune", *sys.argv[1:]])

@@ -1,6 +1,6 @@
 """The networks by name: See-in-the-Dark's U-Net, and what the two reports took out of it. No torch.
 
-Each of them is the one U-Net of `sidtrain.unet` with other numbers. The parameter counts of the ablations are those of
+Each of them is the one U-Net of `weights.unet` with other numbers. The parameter counts of the ablations are those of
 the seeds' TensorFlow code, whose transposed convolutions have no bias: `up_bias = false` in a recipe.
 """
 

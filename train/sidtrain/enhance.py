@@ -10,10 +10,13 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt16
 
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, devices, patches, shot, tiles
+from sidtrain.data import patches, shot
+from sidtrain.data.shot import Metered
+from sidtrain.evaluation import tiles
 from sidtrain.normalization import LevelsSource
 from sidtrain.recipe import DeviceType, Recipe
-from sidtrain.shot import Metered
+from sidtrain.training import devices
+from sidtrain.weights import checkpoint
 
 _ROWS_AT_ONCE = 256
 # Exif's orientation: whether rows and columns change places, and whether rows and columns then run backward.

@@ -9,12 +9,14 @@ from sidcurate import cfa
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair
-from sidtrain import checkpoint, policies, protocols
-from sidtrain.checkpoint import Sidecar
-from sidtrain.protocols import Protocol
-from sidtrain.scores import NetworkUsed, Origin
-from sidtrain.store import Entry, StoreSettings
-from sidtrain.unet import Unet
+from sidtrain.data import policies
+from sidtrain.data.store import Entry, StoreSettings
+from sidtrain.evaluation import protocols
+from sidtrain.evaluation.protocols import Protocol
+from sidtrain.evaluation.scores import NetworkUsed, Origin
+from sidtrain.weights import checkpoint
+from sidtrain.weights.checkpoint import Sidecar
+from sidtrain.weights.unet import Unet
 
 
 @dataclass(frozen=True)

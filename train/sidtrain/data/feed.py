@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Float32, Shaped, UInt16
 from torch import Tensor
 
-from sidtrain.patches import Cut
+from sidtrain.data.patches import Cut
 
 # Two threads that copy windows feed the fastest GPU of today; more only hold memory.
 THREADS, AHEAD = 2, 4

@@ -11,7 +11,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from sidcurate.schemas import Split, described
-from sidtrain.intervals import Estimate, estimate
+from sidtrain.evaluation.intervals import Estimate, estimate
 
 Start = Literal["fine-tuned", "scratch"]
 STARTS: Final[tuple[Start, ...]] = ("fine-tuned", "scratch")

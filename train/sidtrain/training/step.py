@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from sidcurate.errors import MissingResourceError
+from sidtrain.data.feed import Batch
 from sidtrain.execution import Execution
-from sidtrain.feed import Batch
-from sidtrain.parallel import Group
-from sidtrain.unet import Unet
+from sidtrain.training.parallel import Group
+from sidtrain.weights.unet import Unet
 
 # Each a mean over the batch: averaged over processes it stays what it is in one.
 _LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -15,9 +15,9 @@ from sidcurate.errors import UsageError
 from sidcurate.exclusions import exclusions
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Pair
-from sidtrain import metrics
 from sidtrain.architectures import Target
-from sidtrain.metrics import SsimVariant
+from sidtrain.evaluation import metrics
+from sidtrain.evaluation.metrics import SsimVariant
 
 DEFAULT: Final = "device-srgb-float-v1"
 RAW: Final = "raw"

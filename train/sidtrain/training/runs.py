@@ -14,15 +14,16 @@ from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Split
 from sidcurate.storage.durable import write_whole
-from sidtrain import checkpoint, history, lineage, policies
-from sidtrain.checkpoint import Sidecar
-from sidtrain.choice import Chosen
+from sidtrain.data import policies
+from sidtrain.data.choice import Chosen
 from sidtrain.execution import Execution
-from sidtrain.history import METRICS, STATE
-from sidtrain.lineage import Ancestor
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
-from sidtrain.step import Step
+from sidtrain.training.step import Step
+from sidtrain.weights import checkpoint, history, lineage
+from sidtrain.weights.checkpoint import Sidecar
+from sidtrain.weights.history import METRICS, STATE
+from sidtrain.weights.lineage import Ancestor
 
 PAIRS, PICTURES = "pairs.json", "pictures"
 _ANCESTORS: Final[TypeAdapter[tuple[Ancestor, ...] | None]] = TypeAdapter(tuple[Ancestor, ...] | None)

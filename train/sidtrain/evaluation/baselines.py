@@ -18,11 +18,11 @@ from sidcurate.errors import UsageError
 from sidcurate.raws import raw
 from sidcurate.schemas import Capture, Pair
 from sidtrain import normalization
-from sidtrain.metrics import psnr_db
+from sidtrain.data.patches import amplification_ratio, network_input, target_picture, unit_target
+from sidtrain.data.store import Entry, StoreSettings
+from sidtrain.evaluation.metrics import psnr_db
 from sidtrain.normalization import DECLARED, Levels
-from sidtrain.patches import amplification_ratio, network_input, target_picture, unit_target
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry, StoreSettings
 
 TRIVIAL: Final = ("amplified", "gaussian", "mean-color")
 # Half-octave steps from no visible blur to a picture of blobs, in px of the target.

@@ -8,10 +8,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Paths, Split, described
-from sidtrain.intervals import Estimate, estimate, paired_difference, verdict
-from sidtrain.metrics import SsimVariant
+from sidtrain.evaluation.intervals import Estimate, estimate, paired_difference, verdict
+from sidtrain.evaluation.metrics import SsimVariant
+from sidtrain.evaluation.protocols import Alignment
 from sidtrain.normalization import LevelsSource
-from sidtrain.protocols import Alignment
 
 Metric = Literal["psnr_db", "ssim"]
 Origin = Literal["from scratch", "fine-tuned", "zero-shot", "imported"]

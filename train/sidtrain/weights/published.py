@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from sidcurate.errors import UsageError
-from sidtrain import checkpoint, history
 from sidtrain.architectures import COLORS, Architecture
-from sidtrain.checkpoint import Imported, Layout, Order, Sidecar
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, build
+from sidtrain.weights import checkpoint, history
+from sidtrain.weights.checkpoint import Imported, Layout, Order, Sidecar
+from sidtrain.weights.unet import Unet, build
 
 # SID's network has 31 MB, with the state of its optimizer 93 MB.
 MAX_BYTES: Final = 1_000_000_000

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float32
 from torch import nn
 
-from sidtrain.unet import Unet
+from sidtrain.weights.unet import Unet
 
 # Packed px of the largest tile with its halo: about 0.7 GB at width 32. Half of it costs a third more time.
 BUDGET_PX = 768 * 1024

@@ -24,13 +24,13 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
 from sidcurate.storage.durable import write_whole
-from sidtrain import history
 from sidtrain.architectures import Architecture, Target
 from sidtrain.execution import Execution
-from sidtrain.lineage import Ancestor, Names
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.weights import history
+from sidtrain.weights.lineage import Ancestor, Names
+from sidtrain.weights.unet import Unet, architecture_of, build
 
 FORMAT_VERSION = 3
 SCRATCH = "scratch"
@@ -138,7 +138,7 @@ def tools() -> dict[str, str]:
 @cache
 def git_revision() -> str | None:
     """Return the commit of the checkout that this program runs from, with "-dirty" where files differ from it."""
-    checkout = Path(__file__).parents[2]
+    checkout = Path(__file__).parents[3]
     if not (checkout / ".git").exists():
         return None  # Installed: the repository around it, if any, is somebody else's.
     # Neither `git describe` nor a plain `git status` only reads: they write what they learned into the index.

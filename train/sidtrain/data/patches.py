@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float32, Shaped, UInt16
 
 from sidcurate import cfa
 from sidcurate.errors import UsageError
+from sidtrain.data.store import Entry
 from sidtrain.normalization import PlaneLevels
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
 
 # Which of the independent random streams of a seed a number belongs to.
 _ORDER, _PATCH, _SIDE, _RATIO = 0, 1, 2, 3

@@ -15,16 +15,18 @@ from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair, Split
 from sidcurate.storage.durable import write_whole
-from sidtrain import baselines, checkpoint, history, lineage, networks, panels, patches, protocols, scores, store, tiles
-from sidtrain.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
-from sidtrain.checkpoint import Sidecar
-from sidtrain.metrics import SsimVariant
-from sidtrain.networks import Network
-from sidtrain.panels import AS_SHOT, Cell, Row
-from sidtrain.preview import GAMMA, preview
-from sidtrain.protocols import Protocol
-from sidtrain.scores import Evaluation, NetworkUsed, Score
-from sidtrain.store import Entry, StoreSettings
+from sidtrain.data import patches, store
+from sidtrain.data.store import Entry, StoreSettings
+from sidtrain.evaluation import baselines, networks, panels, protocols, scores, tiles
+from sidtrain.evaluation.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
+from sidtrain.evaluation.metrics import SsimVariant
+from sidtrain.evaluation.networks import Network
+from sidtrain.evaluation.panels import AS_SHOT, Cell, Row
+from sidtrain.evaluation.preview import GAMMA, preview
+from sidtrain.evaluation.protocols import Protocol
+from sidtrain.evaluation.scores import Evaluation, NetworkUsed, Score
+from sidtrain.weights import checkpoint, history, lineage
+from sidtrain.weights.checkpoint import Sidecar
 
 # A single checkpoint needs no name of its own.
 NETWORK = "network"

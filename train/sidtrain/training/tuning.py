@@ -8,12 +8,12 @@ from collections.abc import Iterable, Iterator
 import torch
 
 from sidcurate.errors import MissingResourceError
-from sidtrain import devices
+from sidtrain.data.feed import Batch
 from sidtrain.execution import Execution
-from sidtrain.feed import Batch
-from sidtrain.parallel import Group
-from sidtrain.step import Step
-from sidtrain.unet import Unet
+from sidtrain.training import devices
+from sidtrain.training.parallel import Group
+from sidtrain.training.step import Step
+from sidtrain.weights.unet import Unet
 
 ROUNDS = 5
 # A way that gains less than the clock wavers is not worth other bits than the reference's.

@@ -8,7 +8,7 @@ import numpy as np
 from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.schemas import Pair
-from sidtrain.scores import nominal_ratio
+from sidtrain.evaluation.scores import nominal_ratio
 
 # The random stream of a seed that subsets are drawn from; patches have streams of their own.
 _SUBSETS = 3

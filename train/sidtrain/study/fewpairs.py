@@ -12,13 +12,17 @@ from pathlib import Path
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.storage.durable import write_whole
-from sidtrain import checkpoint, choice, curveplot, evaluate, finetune, history, subsets
-from sidtrain.choice import Chosen
-from sidtrain.curve import Curve, Dot, Start, levels
-from sidtrain.finetune import Done, Result
-from sidtrain.intervals import Estimate
+from sidtrain.data import choice
+from sidtrain.data.choice import Chosen
+from sidtrain.evaluation import evaluate
+from sidtrain.evaluation.intervals import Estimate
+from sidtrain.evaluation.scores import Evaluation
 from sidtrain.recipe import Recipe
-from sidtrain.scores import Evaluation
+from sidtrain.study import curveplot, subsets
+from sidtrain.study.curve import Curve, Dot, Start, levels
+from sidtrain.training import finetune
+from sidtrain.training.finetune import Done, Result
+from sidtrain.weights import checkpoint, history
 
 ZERO_SHOT = "zero-shot"
 RECORD, PICTURE = "curve.json", "curve.png"

@@ -12,10 +12,11 @@ from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture
-from sidtrain import normalization, patches
+from sidtrain import normalization
+from sidtrain.data import patches
+from sidtrain.data.store import Entry, StoreSettings
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry, StoreSettings
 
 # A tenth in one multiplier moves its channel by 4.4 % (the target's gamma is about 1 / 2.2): 35 dB at a mean of 0.4,
 # a quarter of the error of a good network, which cannot see from the short what the camera chose for the long frame.

@@ -13,13 +13,14 @@ from jaxtyping import Float32
 from PIL import Image
 
 from sidcurate.schemas import Pair
-from sidtrain import patches, tiles
 from sidtrain.architectures import COLORS
-from sidtrain.metrics import psnr_db
-from sidtrain.preview import preview
+from sidtrain.data import patches
+from sidtrain.data.store import Entry
+from sidtrain.evaluation import tiles
+from sidtrain.evaluation.metrics import psnr_db
+from sidtrain.evaluation.preview import preview
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
-from sidtrain.unet import Unet
+from sidtrain.weights.unet import Unet
 
 # A pair takes its name from its files', which may fill all of the 255 bytes that a name can have.
 _NAME_BYTES = 100

@@ -9,7 +9,7 @@ from typing import Final
 
 from PIL import Image, ImageDraw, ImageFont
 
-from sidtrain.curve import STARTS, Curve, Level, Start
+from sidtrain.study.curve import STARTS, Curve, Level, Start
 
 _SIZE: Final = 900, 560
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 640, 60, 480

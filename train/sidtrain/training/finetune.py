@@ -19,27 +19,18 @@ import torch
 
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
-from sidtrain import (
-    board,
-    checkpoint,
-    devices,
-    feed,
-    history,
-    parallel,
-    policies,
-    runs,
-    tuning,
-    validating,
-)
-from sidtrain.choice import Chosen
+from sidtrain.data import feed, policies
+from sidtrain.data.choice import Chosen
+from sidtrain.data.store import Entry
 from sidtrain.execution import Execution
-from sidtrain.parallel import Group
 from sidtrain.recipe import Recipe
-from sidtrain.runs import InitialWeights, Position, Run
-from sidtrain.scenes import Scenes, decode
-from sidtrain.step import Step
-from sidtrain.store import Entry
-from sidtrain.unet import Unet, architecture_of, build
+from sidtrain.training import board, devices, parallel, runs, tuning, validating
+from sidtrain.training.parallel import Group
+from sidtrain.training.runs import InitialWeights, Position, Run
+from sidtrain.training.scenes import Scenes, decode
+from sidtrain.training.step import Step
+from sidtrain.weights import checkpoint, history
+from sidtrain.weights.unet import Unet, architecture_of, build
 
 
 @dataclass(frozen=True)
@@ -101,7 +92,7 @@ def finetune(
 ) -> Result:
     """Train the recipe's network on pairs of a manifest.
 
-    Under `torchrun`, or `sidtrain.launching.launch`, each process calls this with the same arguments; the first writes.
+    Under `torchrun`, or `launching.launch`, each process calls this with the same arguments; the first writes.
 
     Args:
         manifest: validated manifest of the camera.

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, Int, Shaped, UInt8
 
 from sidcurate.errors import UsageError
-from sidtrain.similarity import COLUMNS, ROWS, Tiles, Window
+from sidtrain.evaluation.similarity import COLUMNS, ROWS, Tiles, Window
 
 SsimVariant = Literal["gaussian", "uniform7", "matlab"]
 SSIM_VARIANTS: Final = get_args(SsimVariant)

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from sidcurate import source
 from sidcurate.manifests import Manifest
-from sidtrain import normalization, patches, policies, store
-from sidtrain.choice import Chosen
+from sidtrain import normalization
+from sidtrain.data import patches, policies, store
+from sidtrain.data.choice import Chosen
+from sidtrain.data.patches import Cut
+from sidtrain.data.store import Entry
 from sidtrain.normalization import Zero
-from sidtrain.parallel import Group
-from sidtrain.patches import Cut
 from sidtrain.recipe import Recipe
-from sidtrain.store import Entry
+from sidtrain.training.parallel import Group
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from sidcurate.errors import SidcurateError
-from sidtrain import devices
-from sidtrain.launching import MEETING, part, rank
 from sidtrain.recipe import DeviceType
+from sidtrain.training import devices
+from sidtrain.training.launching import MEETING, part, rank
 
 Value = TypeVar("Value")
 

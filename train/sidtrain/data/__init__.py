@@ -1,0 +1,1 @@
+"""The pairs of a manifest -> patches: decoded once, cut, normalized and fed."""

@@ -1,0 +1,1 @@
+"""Full frames judged by named protocols, with intervals and pictures."""

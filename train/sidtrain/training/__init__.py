@@ -1,0 +1,1 @@
+"""The loop, and what it needs around it: processes, devices, validation, the folder of a run."""

@@ -1,0 +1,1 @@
+"""Networks, and their weights with everything needed to use them."""
