@@ -24,7 +24,7 @@ def test_the_peak_rises_with_what_is_held_and_stays() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands the peak down, and only it has /proc")
 def test_the_peak_is_not_that_of_the_process_that_started_it() -> None:
     """A parent of a gigabyte starts a training; what the child tells is its own."""
-    told = "import torch; from sidtrain import devices; print(devices.peak_memory_bytes(torch.device('cpu')))"
+    told = "import torch; from sidtrain.training import devices; print(devices.peak_memory_bytes(torch.device('cpu')))"
     start = "import os, sys; held = b'x' * 10**9; os.execv(sys.executable, [sys.executable, '-c', sys.argv[1]])"
     alone, started = (
         int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
