@@ -8,11 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from sidcurate.errors import IntegrityError, UsageError
+from sidcurate.errors import UsageError
 from sidcurate.storage import commits
 from sidcurate.storage.durable import read_bounded
+from sidcurate.storage.statement import understood
 
 FILE = "source.json"
 DEFAULT_SCENE_GAP_S = 60.0
@@ -91,12 +92,7 @@ def parsed(content: bytes, where: object, cure: str) -> Source:
     Raises:
         IntegrityError: it cannot.
     """
-    try:
-        return Source.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise IntegrityError(f"{where}: {field}: {first['msg']}; {cure}") from error
+    return understood(Source, content, where, cure)
 
 
 def content(source: Source) -> bytes:

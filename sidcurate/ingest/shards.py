@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from sidcurate import manifests
 from sidcurate.errors import IntegrityError, UsageError
@@ -22,6 +22,7 @@ from sidcurate.places.scan import RawFile
 from sidcurate.schemas import SLUG, Capture
 from sidcurate.source import Source
 from sidcurate.storage import commits
+from sidcurate.storage.statement import understood
 from sidcurate.tables.bounded import Packed
 from sidcurate.tables.rows import Rows
 
@@ -140,7 +141,7 @@ def load(folder: Path, progress: Callable[[str, int, int], None] = lambda stage,
         raise IntegrityError(f"{folder} lacks one of {' and '.join(_FILES)}; {_AGAIN}")
     part = Part(
         folder,
-        _statement(folder / FILE, content[FILE]),
+        understood(Statement, content[FILE], folder / FILE, f"if another version wrote it, {_AGAIN}"),
         manifests.strict(Packed(folder / _CAPTURES, content[_CAPTURES]), Capture, progress),
         commit.sums,
     )
@@ -206,15 +207,6 @@ def _short(value: object) -> str:
 def _and(missing: Sequence[Shard]) -> str:
     shown = ", ".join(map(str, missing[:8])) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
     return f"shard {shown}" if len(missing) == 1 else f"shards {shown}"
-
-
-def _statement(path: Path, content: bytes) -> Statement:
-    try:
-        return Statement.model_validate_json(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise IntegrityError(f"{path}: {field}: {first['msg']}; if another version wrote it, {_AGAIN}") from error
 
 
 def _check_rows(part: Part) -> None:
