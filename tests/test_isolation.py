@@ -67,7 +67,7 @@ def test_items_are_read_only_as_far_ahead_as_keeps_the_workers_busy() -> None:
 WORK = """
 from sidcurate.isolation import crew, map_isolated
 with crew(4) as workers:
-    print(*(result for _, result in map_isolated(abs, [-1, -2], workers)))
+    print(*sorted(result for _, result in map_isolated(abs, [-1, -2], workers)))
 """
 GUARDED = "if __name__ == '__main__':" + WORK.replace("\n", "\n    ")
 LEAVES = "import os, sys\nif 'AGAIN' in os.environ: sys.exit(0)\nos.environ['AGAIN'] = 'yes'\n" + GUARDED
