@@ -396,6 +396,13 @@ def test_nothing_is_written_among_the_raws(session: Path) -> None:
     assert not (session / "manifests").exists()
 
 
+def test_a_manifest_that_would_be_the_folder_of_the_raws_is_refused_by_name(session: Path) -> None:
+    raws = session.rename(session.with_name("cam"))
+    result = run("ingest", raws, "--manifests", raws.parent)
+    assert result.exit_code == 2
+    assert f"the manifest, {raws}, would be in {raws.resolve()}, where nothing is written" in result.stderr
+
+
 def test_a_reader_that_raises_anything_costs_one_row(session: Path, tmp_path: Path) -> None:
     content = bytearray((session / "IMG_0001.dng").read_bytes())
     for position in range(8, 400, 7):

@@ -207,7 +207,9 @@ def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Read
 
 def _check_apart(directory: Path, place: "Place") -> None:
     if directory.resolve().is_relative_to(place.name):
-        raise UsageError(f"{directory.parent} lies in {place}, where nothing is written: name another with --manifests")
+        raise UsageError(
+            f"the manifest, {directory}, would be in {place}, where nothing is written: name another with --manifests"
+        )
 
 
 def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | None, *, dry_run: bool) -> None:

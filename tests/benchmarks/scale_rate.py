@@ -51,7 +51,7 @@ def of_raws() -> Row:
         found = []
         for count in (FEW_RAWS, MANY_RAWS):
             raws = link_raws(Path(folder) / f"raws{count}", count)
-            found.append(measured(["ingest", str(raws), "--headers-only"], Path(folder)))
+            found.append(measured(["ingest", str(raws), "--headers-only"], Path(folder, "manifests")))
     (few, few_mb), (many, most_mb) = found
     what = f"`ingest --headers-only` of {MANY_RAWS:,} raws, {most_mb:.0f} MB at most, {few_mb:.0f} MB of {FEW_RAWS:,}"
     times = MANY_RAWS // FEW_RAWS
