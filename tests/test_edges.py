@@ -99,22 +99,38 @@ def test_folders_nested_deeper_than_python_calls_are_scanned(raws: Path) -> None
     subprocess.run(["rm", "-r", raws], check=True)  # pytest's own cleaning would not come so deep.
 
 
-def test_a_folder_without_permission_costs_its_own_files_and_is_said(raws: Path, tmp_path: Path) -> None:
-    write(raws / "a.dng")
-    write(raws / "lost+found/b.dng")
-    write(raws / "locked.dng").chmod(0)
-    (raws / "lost+found").chmod(0)
+def ingest_without_rights(raws: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", tmp_path / "m", "--jobs", "1"]
     if os.getuid() == 0:  # Root reads everything; without two of its capabilities it does not.
         if shutil.which("setpriv") is None:
             pytest.skip("root reads everything, and no setpriv is here to take that away")
         command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "names-only"])
+def test_a_folder_without_permission_costs_its_own_files_and_is_said(raws: Path, tmp_path: Path, mode: int) -> None:
+    write(raws / "a.dng")
+    write(raws / "lost+found/b.dng")
+    write(raws / "locked.dng").chmod(0)
+    (raws / "lost+found").chmod(mode)
+    done = ingest_without_rights(raws, tmp_path)
     (raws / "lost+found").chmod(0o755)
     assert "not listed: lost+found (Permission denied): nothing in it has a row" in done.stdout, done.stderr
     assert "unreadable: locked.dng: the file cannot be read (Permission denied)" in done.stdout
     assert done.returncode == 3
     assert len(manifests.load(tmp_path / "m/cam").captures) == 2
+
+
+@pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "names-only"])
+@pytest.mark.parametrize("locked", ["cam/DCIM", "cam", "."])
+def test_a_card_without_permission_is_not_called_empty(raws: Path, tmp_path: Path, mode: int, locked: str) -> None:
+    write(raws / "DCIM/a.dng")
+    (tmp_path / locked).chmod(mode)
+    done = ingest_without_rights(raws, tmp_path)
+    (tmp_path / locked).chmod(0o755)
+    why = "DCIM in it cannot be listed (Permission denied)" if locked == "cam/DCIM" else "cannot be listed (Permission"
+    assert (done.returncode, why in done.stderr) == (2, True), done.stderr
 
 
 def test_a_hundred_thousand_files_are_scanned_in_the_time_of_a_few_listings(raws: Path) -> None:

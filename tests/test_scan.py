@@ -61,7 +61,7 @@ def test_a_loop_of_links_and_a_pipe_do_not_stop_the_scan(tmp_path) -> None:
 
 
 def test_a_missing_and_an_empty_folder_say_what_to_do(tmp_path) -> None:
-    with pytest.raises(UsageError, match="is not a folder; give the folder"):
+    with pytest.raises(UsageError, match=r"cannot be listed \(No such file or directory\); give the folder"):
         scan(tmp_path / "gone")
     with pytest.raises(UsageError, match=r"holds no raw files: there is no file at all; copy the raws"):
         scan(tmp_path)

@@ -85,6 +85,9 @@ class Scan:
 
     def _why_empty(self) -> str:
         others = self.others.total()
+        if self.unlisted:
+            folder, why = next(iter(self.unlisted.items()))
+            return f"{folder} in it cannot be listed ({why}); check its permissions"
         if not self.side_cars and not others:
             return "there is no file at all; copy the raws into it, or give another folder"
         if not others:
@@ -117,10 +120,8 @@ def scan(root: Path) -> Scan:
     Links to folders are not followed, nor links that lead out of the folder; hidden files are left out.
 
     Raises:
-        UsageError: the folder is missing, cannot be listed, or holds no raw file.
+        UsageError: the folder cannot be listed, or holds no raw file.
     """
-    if not root.is_dir():
-        raise UsageError(f"{root} is not a folder; give the folder that holds the raws of one camera")
     found, head = Scan(str(root)), partial(_head, root)
     for path, entry in _files(root, found.unlisted):
         if kind := _why_no_row(root, path, entry):
@@ -138,9 +139,11 @@ def _files(root: Path, unlisted: dict[str, str]) -> Iterator[tuple[str, os.DirEn
         try:
             with os.scandir(root / folder) as entries:
                 listed = list(entries)
+            (root / folder / "..").stat()  # A folder that may be read and not entered tells names and nothing else.
         except OSError as error:
             if not folder:
-                raise UsageError(f"{root} cannot be listed ({error.strerror}); check its permissions") from error
+                cure = "give the folder that holds the raws of one camera, or permit it"
+                raise UsageError(f"{root} cannot be listed ({error.strerror}); {cure}") from error
             unlisted[folder] = error.strerror or str(error)
             continue
         for entry in listed:
