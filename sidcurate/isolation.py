@@ -93,7 +93,8 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
 
     Args:
         jobs: worker processes; one a core of this process by default.
-        memory_bytes: address space that a worker may use; an allocation beyond it fails inside the worker.
+        memory_bytes: address space that a worker may use, at most that of this process; an allocation beyond it fails
+            inside the worker.
     """
     count = jobs or cores.allotted()
     recruiting, limits = _Recruiting(), (memory_bytes, os.getpid())
@@ -208,12 +209,19 @@ def _prepare_worker(memory_bytes: int, parent: int) -> None:
     memory.keep_freed()
     # One thread a process: the files are the parallelism.
     os.environ["OMP_NUM_THREADS"] = "1"
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    _limit_memory(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A crash would drop a core where the person stands: the raws.
     # Ctrl-C is the parent's to handle and stays blocked. SIGTERM ends a worker that is busy in native code at once only
     # when no handler of Python's waits for that code to return.
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _limit_memory(most_bytes: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:  # A batch system allows less already, and nobody may raise that.
+        most_bytes = min(most_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
 
 
 def _end_with(parent: int) -> None:

@@ -1,6 +1,8 @@
 """A worker may crash, hang or eat memory: the other items come through."""
 
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,3 +107,40 @@ def test_a_crew_outlives_more_deaths_in_a_row_than_it_has_workers() -> None:
     with crew(1) as workers:
         results = [result for _, result in map_isolated(misbehave, ["exit"] * 8 + ["a"], workers)]
     assert results == [Failure("the reader crashed (exit status 7)")] * 8 + ["A"]
+
+
+def memory_limit(nothing: int) -> int:
+    return resource.getrlimit(resource.RLIMIT_AS)[0]
+
+
+LIMITED = """
+if __name__ == "__main__":
+    from tests.test_isolation import memory_limit
+    from sidcurate.isolation import crew, map_isolated
+    for memory_bytes in (5 << 30, 7 << 30):
+        with crew(1, memory_bytes) as workers:
+            ((_, limit),) = map_isolated(memory_limit, [0], workers)
+            print(limit >> 30)
+"""
+
+
+def test_workers_do_not_ask_for_more_memory_than_a_batch_system_allows(tmp_path: Path) -> None:
+    """Nobody but root may raise a hard limit, and root without that capability may not."""
+    path = tmp_path / "script.py"
+    path.write_text(LIMITED)
+    command = [sys.executable, path]
+    if os.getuid() == 0:
+        if shutil.which("setpriv") is None:
+            pytest.skip("root may raise its limits, and no setpriv is here to take that away")
+        command = ["setpriv", "--bounding-set=-sys_resource", *command]
+    ended = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)),
+        timeout=60,
+        check=False,
+    )
+    assert ended.stdout.split() == ["5", "6"], ended.stderr
