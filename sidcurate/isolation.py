@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -209,6 +210,9 @@ def _prepare_worker(memory_bytes: int, parent: int) -> None:
     memory.keep_freed()
     # One thread a process: the files are the parallelism.
     os.environ["OMP_NUM_THREADS"] = "1"
+    # Of a header that counts seconds (CRW) LibRaw would say another hour in each zone; the camera's clock knows none.
+    os.environ["TZ"] = "UTC"
+    time.tzset()
     _limit_memory(memory_bytes)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # A crash would drop a core where the person stands: the raws.
     # Ctrl-C is the parent's to handle and stays blocked. SIGTERM ends a worker that is busy in native code at once only

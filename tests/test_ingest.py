@@ -440,3 +440,12 @@ def test_real_raws_are_read_or_refused_one_row_each(shared: Path, tmp_path: Path
     for path, row in rows.items():
         assert path.startswith(undecodable) or row.status == "ok", row.status_reason
         assert row.status == "ok" or row.status_reason
+
+
+@pytest.mark.shared
+def test_a_time_that_libraw_tells_is_the_camera_s_in_every_zone(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    (row,) = ingest(shared / "raws/canon-g1", tmp_path / "m/cam", jobs=1).captures
+    assert (row.captured_at, row.captured_at_source) == (datetime(2007, 11, 25, 20, 27, 54), "libraw")

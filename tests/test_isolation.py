@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,13 @@ def test_workers_do_not_ask_for_more_memory_than_a_batch_system_allows(tmp_path:
         check=False,
     )
     assert ended.stdout.split() == ["5", "6"], ended.stderr
+
+
+def clock_at(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds).isoformat()  # As rawpy does.
+
+
+def test_the_clock_of_a_worker_is_in_no_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Kathmandu")
+    with crew(1) as workers:
+        assert list(map_isolated(clock_at, [0], workers)) == [(0, "1970-01-01T00:00:00")]
