@@ -225,7 +225,7 @@ def _masked_black(raw: rawpy.RawPy) -> tuple[float, ...] | None:
     if not masked:
         return None
     return tuple(
-        float(np.median([site for high, wide in masked for site in _sites(image, high, wide, row, column)]))
+        float(np.median(np.concatenate([_sites(image, high, wide, row, column) for high, wide in masked])))
         for row in (rows.start, rows.start + 1)
         for column in (columns.start, columns.start + 1)
     )
@@ -243,7 +243,9 @@ def _is_masked(margin: UInt16[np.ndarray, "h w"], along: int, darkest: float) ->
     return bool((np.diff(sites, axis=along) ** 2).mean() >= _NOISE_RATIO * sites.var())
 
 
-def _sites(image: UInt16[np.ndarray, "h w"], high: slice, wide: slice, row: int, column: int) -> Any:  # noqa: ANN401
+def _sites(
+    image: UInt16[np.ndarray, "h w"], high: slice, wide: slice, row: int, column: int
+) -> UInt16[np.ndarray, " sites"]:
     """Return the sites of a region that have the CFA position of (row, column), as one axis."""
     start = high.start + (row - high.start) % 2, wide.start + (column - wide.start) % 2
     return image[start[0] : high.stop : 2, start[1] : wide.stop : 2].ravel()
