@@ -1,10 +1,10 @@
-"""Heads of raw files, built byte by byte: TIFF, CR3 and RAF with the tags given, and no pixels."""
+"""Heads of raw files, built byte by byte: TIFF, CR3 and RAF with the tags given, and as good as no pixels."""
 
 import struct
 
 ASCII, SHORT, LONG, RATIONAL, FLOAT = 2, 3, 4, 5, 11
 _FORMATS = {SHORT: "H", LONG: "I", RATIONAL: "II", FLOAT: "f"}
-MAKE, MODEL, ORIENTATION, DATE_TIME, EXIF_IFD = 271, 272, 274, 306, 34665
+WIDTH, HEIGHT, MAKE, MODEL, ORIENTATION, DATE_TIME, EXIF_IFD = 256, 257, 271, 272, 274, 306, 34665
 EXPOSURE, F_NUMBER, ISO, SOS, REI = 33434, 33437, 34855, 34865, 34866
 ORIGINAL, OFFSET_ORIGINAL, SHUTTER_SPEED, FOCAL = 36867, 36881, 37377, 37386
 SUBSEC_ORIGINAL, SERIAL, LENS, UNIQUE_MODEL = 37521, 42033, 42036, 50708
@@ -46,6 +46,7 @@ def box(kind: bytes, content: bytes, *, wide: bool = False) -> bytes:
 
 
 def cr3(image: dict, exif: dict, *, wide: bool = False) -> bytes:
+    """A CR3 whose last 64 bytes are its media."""
     canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
     blocks = box(b"CNCV", bytes(30)) + box(b"CMT1", tiff(image)) + box(b"CMT2", tiff(exif))
     other = box(b"uuid", bytes(16) + blocks)
@@ -53,10 +54,14 @@ def cr3(image: dict, exif: dict, *, wide: bool = False) -> bytes:
     return box(b"ftyp", b"crx \0\0\0\1crx isom") + box(b"free", bytes(5)) + moov + box(b"mdat", bytes(64))
 
 
-def raf(image: dict, exif: dict) -> bytes:
+def raf(image: dict, exif: dict, size: tuple[int, int] = (8, 12)) -> bytes:
+    """A RAF that states a height and width; its last 64 bytes are its pixels."""
     app1 = b"Exif\0\0" + tiff(image, exif)
     jpeg = b"\xff\xd8\xff\xe1" + struct.pack(">H", len(app1) + 2) + app1 + b"\xff\xd9"
-    return b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + struct.pack(">II", 148, len(jpeg)) + bytes(56) + jpeg + bytes(99)
+    sensor = struct.pack(">I4H2H", 2, 0x8200, 0, 0x100, 4, *size)
+    pixels_at = 148 + len(jpeg) + len(sensor)
+    places = struct.pack(">6I", 148, len(jpeg), 148 + len(jpeg), len(sensor), pixels_at, 64)
+    return b"FUJIFILMCCD-RAW 0201".ljust(84, b"\0") + places.ljust(64, b"\0") + jpeg + sensor + bytes(64)
 
 
 IMAGE = {MAKE: (ASCII, b"Canon"), MODEL: (ASCII, b"Canon EOS 90D  "), ORIENTATION: (SHORT, 8)}

@@ -22,7 +22,7 @@ from sidcurate.places.scan import scan
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, Stored, write_dng, write_stored
 from tests.fuzz import seeds
-from tests.heads import ASCII, EXIF, IMAGE, LENS, LONG, cr3, raf, tiff
+from tests.heads import ASCII, EXIF, HEIGHT, IMAGE, LENS, LONG, WIDTH, cr3, raf, tiff
 
 SIZE = (96, 128)
 # What a full ingest puts in the place of a scan's word: it has seen the file itself.
@@ -322,6 +322,44 @@ def test_a_scan_says_that_a_file_is_cut_off_within_its_pixels(raws: Path, tmp_pa
     done = run("validate", *where, "--format", "json", "--select", "CAP102")
     ((finding,),) = (found["findings"] for found in json.loads(done.stdout)["manifests"])
     assert (finding["subject_id"], finding["measured"], finding["limit_high"]) == (cut.name, 0.5, 0.005)
+
+
+CR3 = cr3(IMAGE | {WIDTH: (LONG, 96), HEIGHT: (LONG, 64)}, EXIF)
+
+
+@pytest.mark.parametrize("lost", [0, 16, 64])
+@pytest.mark.parametrize("content", [CR3, cr3(IMAGE, EXIF, wide=True), raf(IMAGE, EXIF)], ids=["cr3", "wide", "raf"])
+def test_a_scan_says_what_a_cr3_or_raf_lacks_of_its_pixels(tmp_path: Path, content: bytes, lost: int) -> None:
+    (tmp_path / "a.raw").write_bytes(content[: len(content) - lost])
+    row = only(tmp_path)
+    assert (row.status, row.missing_fraction, row.exposure_den) == ("header", lost / 64, 30)
+
+
+@pytest.mark.parametrize("lost", [66, 80])
+def test_a_cr3_that_ends_before_its_media_has_none(tmp_path: Path, lost: int) -> None:
+    (tmp_path / "a.cr3").write_bytes(CR3[:-lost])
+    assert only(tmp_path).missing_fraction == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [cr3(IMAGE | {WIDTH: (LONG, 6000), HEIGHT: (LONG, 4000)}, EXIF), raf(IMAGE, EXIF, (4000, 6000))],
+    ids=["cr3", "raf"],
+)
+def test_a_cr3_or_raf_too_small_for_its_pixels_is_unreadable_to_a_scan(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.raw").write_bytes(content)
+    row = only(tmp_path)
+    assert (row.status, row.exposure_den) == ("unreadable", 30)
+    assert "its header states 6000x4000 pixels, but the file has" in (row.status_reason or "")
+
+
+@pytest.mark.shared
+def test_a_scan_passes_no_real_head_that_states_its_pixels(shared: Path, tmp_path: Path) -> None:
+    for name in ("CanonRaw.cr3", "canon_r6.cr3", "FujiFilm.raf", "Nikon.nef", "DNG.dng", "sony_a7iii.ARW"):
+        shutil.copy(shared / "raws/headers" / name, tmp_path)
+    rows = [row for _, row in headers.read_captures(Folder(tmp_path), scan(tmp_path).raws, "cam")]
+    passed = {row.path: row.missing_fraction for row in rows if row.status == "header"}
+    assert passed == {"canon_r6.cr3": pytest.approx(1, abs=1e-5)}, "it has bytes enough, of previews alone"
 
 
 @pytest.mark.parametrize(("more", "why"), [(["--shard", "1/2"], "leave --shard out"), ([], "")])

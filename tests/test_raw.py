@@ -329,7 +329,7 @@ def test_rows_that_a_compressed_dng_does_not_hold_are_known(tmp_path, compressio
     tags = sensor_tags(path.read_bytes())
     assert tags.whole_rows == whole
     there = sum(min(size, 96 * 128 * 2) for size in sizes)
-    assert tags.missing_fraction == pytest.approx(1 - there / sum(sizes))
+    assert tags.extent.missing_fraction == pytest.approx(1 - there / sum(sizes))
 
 
 @pytest.mark.parametrize(("content", "word"), [(b"", "empty"), (b"text", "is text"), (b"\0text", "LibRaw says")])

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,6 +20,7 @@ from sidcurate.places.scan import RawFile
 from sidcurate.raws import dng, metadata, misnamed, raw
 from sidcurate.raws.containers import TIFF_HEADS
 from sidcurate.raws.directories import Directories, EndsEarlyError, Read
+from sidcurate.raws.extent import extent_at
 from sidcurate.raws.sensor import stated_sensor
 from sidcurate.schemas import Capture
 
@@ -103,8 +103,11 @@ def read_capture(place: Place, file: RawFile, device: str) -> Capture:
             reason = _why_no_raw(head, file.size_bytes)
             header = metadata.header_at(head)
             stated = dng.sensor_tags_at(head, file.size_bytes)
-            reason = reason or _why_no_pixels(head, file.size_bytes, stated)
-        known = header_facts(header) | (_sensor_facts(stated) if stated and not reason else {})
+            extent = stated.extent if stated else extent_at(head, file.size_bytes)
+            reason = reason or _why_no_pixels(head, file.size_bytes, stated, extent)
+        known = header_facts(header)
+        if not reason:
+            known |= (stated_sensor(stated) if stated else {}) | {"missing_fraction": extent.missing_fraction}
         return Capture(**facts, status="unreadable" if reason else "header", status_reason=reason, **known)
     except OSError as error:
         reason = f"the file cannot be read ({error.strerror})"
@@ -123,10 +126,14 @@ def _why_no_raw(head: Head, size_bytes: int) -> str | None:
     return misnamed.in_words(kind) if kind else None
 
 
-def _why_no_pixels(head: Head, size_bytes: int, stated: dng.SensorTags | None) -> str | None:
-    if stated:
-        return raw.missing_codec(stated) or raw.why_implausible(stated.size[1], stated.size[0], size_bytes)
-    return "the file ends within its header; copy it again from the card" if _is_cut_off(head, size_bytes) else None
+def _why_no_pixels(head: Head, size_bytes: int, stated: dng.SensorTags | None, extent: dng.Extent) -> str | None:
+    if stated and (why := raw.missing_codec(stated)):
+        return why
+    if extent.width and extent.height and (why := raw.why_implausible(extent.width, extent.height, size_bytes)):
+        return why
+    if not stated and _is_cut_off(head, size_bytes):
+        return "the file ends within its header; copy it again from the card"
+    return None
 
 
 def _is_cut_off(head: Head, size_bytes: int) -> bool:
@@ -143,10 +150,6 @@ def _is_cut_off(head: Head, size_bytes: int) -> bool:
         return False
     places = [place for place in found.get(_SUB_IFDS, ()) if isinstance(place, int)]
     return found.get(_SUBFILE) == [_PREVIEW] and bool(places) and min(places) >= size_bytes
-
-
-def _sensor_facts(stated: dng.SensorTags) -> dict[str, Any]:
-    return stated_sensor(stated) | {"missing_fraction": stated.missing_fraction}
 
 
 def _read_some(place: Place, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:

@@ -25,7 +25,7 @@ _WANTED = {_EXIF_DIRECTORY, *_TEXTS, *_NUMBERS}
 
 TIFF_HEADS = (b"II*\0", b"MM\0*", b"IIU\0", b"IIRO", b"IIRS", b"MMOR")  # the last four: RW2 and ORF
 _CANON_UUID = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
-_RAF_MAGIC = b"FUJIFILMCCD-RAW "
+RAF_MAGIC = b"FUJIFILMCCD-RAW "
 _RAF_JPEG = 84  # Offset and length of the embedded JPEG, two big-endian u32.
 _JPEG_HEAD, _APP1, _EXIF_HEAD = b"\xff\xd8", 0xE1, b"Exif\0\0"
 _MOST_SEGMENTS, _MOST_BOXES = 64, 4096  # A file has a dozen; a damaged one could have a million.
@@ -41,14 +41,19 @@ def exif_tags(read: Read) -> Tags:
         ValueError, struct.error: the header is damaged.
     """
     head = read(0, 16)
-    if head == _RAF_MAGIC:
+    if head == RAF_MAGIC:
         (jpeg,) = struct.unpack(">I", read(_RAF_JPEG, 4))
         return _jpeg_tags(read, jpeg)
-    if head[4:12] == b"ftypcrx ":
-        return {name: values for block in _cr3_blocks(read) for name, values in _tags(read, block).items()}
+    if is_cr3(head):
+        return {name: values for block in cr3_blocks(read) for name, values in _tags(read, block).items()}
     if head.startswith(_JPEG_HEAD):
         return _jpeg_tags(read, 0)
     return _tags(read, 0) if head.startswith(TIFF_HEADS) else {}
+
+
+def is_cr3(head: bytes) -> bool:
+    """Tell a CR3 by its first bytes."""
+    return head[4:12] == b"ftypcrx "
 
 
 def _tags(read: Read, base: int) -> Tags:
@@ -84,16 +89,16 @@ def _jpeg_tags(read: Read, start: int) -> Tags:
     return {}
 
 
-def _cr3_blocks(read: Read) -> Iterator[int]:
+def cr3_blocks(read: Read) -> Iterator[int]:
     """Yield where CMT1 (IFD0) and CMT2 (Exif IFD) of a CR3 start: TIFF structures in moov -> Canon's uuid."""
-    for moov in _boxes(read, 0, None, b"moov"):
-        for start, end in _boxes(read, *moov, b"uuid"):
+    for moov in boxes(read, 0, None, b"moov"):
+        for start, end in boxes(read, *moov, b"uuid"):
             if read(start, 16) == _CANON_UUID:
                 for kind in (b"CMT1", b"CMT2"):
-                    yield from (first for first, _ in _boxes(read, start + 16, end, kind))
+                    yield from (first for first, _ in boxes(read, start + 16, end, kind))
 
 
-def _boxes(read: Read, start: int, end: int | None, kind: bytes) -> Iterator[tuple[int, int | None]]:
+def boxes(read: Read, start: int, end: int | None, kind: bytes) -> Iterator[tuple[int, int | None]]:
     """Yield where the content of each ISO-BMFF box of one kind starts and ends (ISO/IEC 14496-12, 4.2).
 
     None is the end of the file, to which a box without a size reaches.

@@ -8,7 +8,7 @@ DNG 1.7 specification.
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float64, Shaped
@@ -30,8 +30,21 @@ _WANTED = {
     *(_BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE),
 }
 _MOST_SUB_IFDS = 32  # A file has a handful; a damaged count has millions.
-_DAMAGED = (ValueError, LookupError, ArithmeticError, struct.error)
+DAMAGED = (ValueError, LookupError, ArithmeticError, struct.error)
+"""What reading a damaged header raises."""
 _COLOR_LETTERS = np.array(list("RGBCMYW"))  # By the codes of CFAPattern.
+
+
+class Extent(NamedTuple):
+    """How large the header of a raw says its image is; None where it does not tell.
+
+    Width and height are in pixels. `missing_fraction` is the share of the bytes of the pixels that the file does not
+    hold.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    missing_fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,14 +54,14 @@ class SensorTags:
     ActiveArea has its top left at `origin`, (row, column), where patterns start, and a `size` of (height, width). `cfa`
     holds letters; `black_level` is in DN, the mean over the planes of a linear image; `white_level` has one value a
     plane in DN. From row `whole_rows` of the full raw image on, compressed strips or tiles are missing or reach past
-    the end of the file. `missing_fraction` is what `missing_fraction` returns.
+    the end of the file. `extent` is that of the full raw image.
     """
 
     origin: tuple[int, int]
     size: tuple[int, int]
     compression: int
     whole_rows: int
-    missing_fraction: float | None
+    extent: Extent
     cfa: Shaped[np.ndarray, "rows columns"] | None
     black_level: Float64[np.ndarray, "rows columns"] | None
     white_level: tuple[float, ...] | None
@@ -65,22 +78,26 @@ def sensor_tags_at(read: Read, size_bytes: int) -> SensorTags | None:
         with np.errstate(all="ignore"):  # Rationals may be 1/0 or 0/0.
             directory = _raw_directory(read, dng_only=True)
             return _sensor_tags(directory, size_bytes) if directory else None
-    except _DAMAGED:
+    except DAMAGED:
         return None
 
 
-def missing_fraction(content: bytes) -> float | None:
-    """Return the share of the bytes that a file states for its raw image and does not hold.
+def extent_at(read: Read, size_bytes: int) -> Extent:
+    """Return what the directory of the raw image of a TIFF-like file of so many bytes states.
 
-    A DNG and Sony's lossy ARW state it; None for every other file. Some makers state other bytes than they write:
-    Panasonic those of a picture without compression.
+    Of the bytes of its pixels a DNG and Sony's lossy ARW tell; some makers state other bytes than they write: Panasonic
+    those of a picture without compression.
+
+    Raises:
+        DAMAGED: the header is damaged.
     """
-    try:
-        directory = _raw_directory(lambda start, count: content[start : start + count])
-    except _DAMAGED:
-        return None
-    tells = directory and (_DNG_VERSION in directory or _number(directory, _COMPRESSION, 0) == _SONY_ARW)
-    return _missing_fraction(directory, len(content)) if directory and tells else None
+    with np.errstate(all="ignore"):
+        directory = _raw_directory(read)
+    if directory is None:
+        return Extent()
+    tells = _DNG_VERSION in directory or _number(directory, _COMPRESSION, 0) == _SONY_ARW
+    extent = _extent(directory, size_bytes)
+    return extent if tells else extent._replace(missing_fraction=None)
 
 
 def _raw_directory(read: Read, *, dng_only: bool = False) -> Directory | None:
@@ -126,7 +143,7 @@ def _sensor_tags(directory: Directory, file_size: int) -> SensorTags:
         size=(int(bottom - top), int(right - left)),
         compression=_number(directory, _COMPRESSION, _UNCOMPRESSED),
         whole_rows=_whole_rows(directory, file_size),
-        missing_fraction=_missing_fraction(directory, file_size),
+        extent=_extent(directory, file_size),
         cfa=_cfa(directory),
         black_level=_black(directory),
         white_level=None if white is None else tuple(white.tolist()),
@@ -144,13 +161,18 @@ def _whole_rows(directory: Directory, file_size: int) -> int:
     return min(height, whole // across * rows)
 
 
+def _extent(directory: Directory, file_size: int) -> Extent:
+    width, height = _number(directory, _WIDTH, 0), _number(directory, _HEIGHT, 0)
+    return Extent(width, height, _missing_fraction(directory, file_size))
+
+
 def _missing_fraction(directory: Directory, file_size: int) -> float | None:
     try:
         rows, across = _grid(directory)
         offsets, sizes = _pieces(directory)
         there = int(np.clip(file_size - offsets, 0, sizes).sum()) / int(sizes.sum())
         listed = offsets.size / (across * -(-_number(directory, _HEIGHT, 0) // rows))
-    except _DAMAGED:
+    except DAMAGED:
         return None
     missing = 1 - there * min(1.0, listed)
     return missing if 0 <= missing <= 1 else None

@@ -19,7 +19,8 @@ from jaxtyping import UInt16
 from sidcurate import memory
 from sidcurate.errors import UnreadableRawError
 from sidcurate.raws import misnamed
-from sidcurate.raws.dng import SensorTags, missing_fraction, sensor_tags
+from sidcurate.raws.dng import SensorTags, sensor_tags
+from sidcurate.raws.extent import extent_at
 from sidcurate.raws.sensor import Sensor, camera_white_balance, color_indices, declared_sensor
 
 # Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
@@ -83,9 +84,8 @@ def decode(content: bytes, name: str) -> RawFrame:
             raw.raw_image[tags.whole_rows :] = 0  # LibRaw leaves there what its memory held: another picture, maybe.
         flat = raw.raw_type == rawpy.RawType.Flat
         mosaic = raw.raw_image_visible.copy() if flat else None  # The view dies with the reader.
-        return RawFrame(
-            mosaic, declared_sensor(raw, content[:4], tags), _readings(raw), missing_fraction=missing_fraction(content)
-        )
+        extent = tags.extent if tags else extent_at(lambda start, count: content[start : start + count], len(content))
+        return RawFrame(mosaic, declared_sensor(raw, content[:4], tags), _readings(raw), extent.missing_fraction)
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,9 @@ def incomplete(captures: Captures, limits: Limits) -> Answers:
     """The frame was decoded, but part of it is no picture: zero sites, repeated or constant rows, random codes.
 
     Why: decoders fill what is missing without an error, so a truncated file looks like a frame.
-    How: a DNG and Sony's lossy ARW say how many bytes their pixels have; those that the file does not hold are missing.
-    Codes that no converter of 14 bits gives are random bytes; zeros far below black, with nothing between, are
-    missing data. The missing bytes and three shares of rows are compared with one limit.
+    How: a DNG, CR3, RAF and Sony's lossy ARW say how many bytes their pixels have; those that the file does not hold
+    are missing. Codes that no converter of 14 bits gives are random bytes; zeros far below black, with nothing
+    between, are missing data. The missing bytes and three shares of rows are compared with one limit.
     Rows that clip from side to side repeat and are constant too: so many rows as the clipped share of the frame could
     fill are not counted.
     Cure: copy the file again from the card and compare sizes; if the card's file is as bad, the frame is lost.
