@@ -67,8 +67,10 @@ def seconds_in_name(stem: str) -> Fraction | None:
     if not found:
         return None
     per, value = found[-1]["per"], found[-1]["value"]
-    seconds = Fraction(value) if value else Fraction(1, int(per) or 1)
-    return seconds or None
+    stated = Fraction(value or per)
+    if not stated:
+        return None
+    return stated if value else 1 / stated
 
 
 def format_seconds(time_s: Fraction | float) -> str:

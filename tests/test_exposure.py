@@ -49,6 +49,7 @@ def test_one_stop_of_aperture_time_or_iso_is_the_same_light():
         ("_DSC2164", None),
         ("2shots", None),
         ("00001_00_0s", None),
+        ("night_1-0s", None),
         ("", None),
     ],
 )
