@@ -79,6 +79,12 @@ def test_a_folder_whose_frames_are_far_apart_is_one_scene() -> None:
     assert [row.reason for row in found.unpaired] == ["alone in its scene (no other frame within 60 s of it)"]
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_a_folder_with_a_camera_s_own_folders_in_it_is_no_scene_whichever_frame_comes_first(turn: int) -> None:
+    captures = [frame("card/a.nef", Fraction(1, 10), 0), frame("card/100CANON/b.nef", 10, 900)]
+    assert as_pairs(captures[::turn]) == set()
+
+
 def test_frames_without_time_name_or_folder_stay_unpaired_with_the_reason() -> None:
     found = pair([frame("a.dng", 10), frame("b.dng", Fraction(1, 10))])
     assert found.pairs == []

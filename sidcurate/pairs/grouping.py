@@ -44,7 +44,8 @@ def _scenes_of_folder(folder: str, captures: Sequence[Capture], scene_gap_s: flo
     timed = sorted((capture for capture in captures if capture.captured_at), key=in_order)
     timeless = [capture for capture in captures if not capture.captured_at]
     groups = list(_split_at_gaps(timed, scene_gap_s))
-    if folder and folder == _folder(captures[0]) and (timeless or all(len(group) == 1 for group in groups)):
+    is_a_card = any(_folder(capture) != folder for capture in captures)
+    if folder and not is_a_card and (timeless or all(len(group) == 1 for group in groups)):
         yield Scene(scene_name(folder), captures, f"the folder {folder} holds one scene")
         return
     for group in groups:
