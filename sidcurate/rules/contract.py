@@ -75,7 +75,7 @@ class Rule:
     name: str
     severity: Severity
     requires: tuple[str, ...]
-    after: tuple[str, ...]
+    counts_what_is_left: bool
     version: int
     limit: str
     judge: Callable[..., Iterator[Any]]
@@ -114,7 +114,7 @@ def rule(
     severity: Severity,
     *,
     requires: Sequence[str] = (),
-    after: Sequence[str] = (),
+    counts_what_is_left: bool = False,
     version: int = 1,
     limit: str = "",
 ) -> Callable[[Judge[V, A]], Judge[V, A]]:
@@ -125,13 +125,14 @@ def rule(
         name: in kebab case.
         severity: of its findings, where a draft does not say otherwise.
         requires: codes that must have passed on the same subject (for a pair: on its captures too).
-        after: codes that are judged before this one, whatever they find.
+        counts_what_is_left: of a rule about the manifest, whether it counts the pairs without an error: all others are
+            judged before it, in silence where nobody asked for them.
         version: raised when the same facts and limits are judged differently.
         limit: the default limits in words, a format string over the fields of `Limits`.
     """
 
     def register(judge: Judge[V, A]) -> Judge[V, A]:
-        RULES[code] = Rule(code, name, severity, tuple(requires), tuple(after), version, limit, judge)
+        RULES[code] = Rule(code, name, severity, tuple(requires), counts_what_is_left, version, limit, judge)
         return judge
 
     return register

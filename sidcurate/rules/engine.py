@@ -123,13 +123,14 @@ def _check_codes(codes: Iterable[str]) -> None:
 
 
 def _in_order(kind: str, reported: Collection[str], ignore: Collection[str]) -> list[Rule]:
+    others = [code for code, rule in sorted(RULES.items()) if not rule.counts_what_is_left]
+    graph = {code: others if rule.counts_what_is_left else rule.requires for code, rule in sorted(RULES.items())}
     needed, waiting = set(), list(reported)
     while waiting:
         code = waiting.pop()
         if code not in needed:
             needed.add(code)
-            waiting += RULES[code].requires
-    graph = {code: (*rule.requires, *rule.after) for code, rule in sorted(RULES.items())}
+            waiting += graph[code]
     order = TopologicalSorter(graph).static_order()
     return [RULES[code] for code in order if code in needed - set(ignore) and RULES[code].subject_kind == kind]
 
@@ -188,11 +189,10 @@ def _find(rule: Rule, batch: Captures | Pairs, where: "Where", fault: Fault, lim
     if not where.any():
         return
     _close(rule, batch, where, ledger)
-    if rule.code in ledger.reported:
-        views: Sequence[Capture | PairView] = batch.views(where)
-        for row, view in zip(where.nonzero()[0].tolist(), views, strict=True):
-            draft = fault.words(view, limits, *(figure[row] for figure in fault.figures))
-            _record(rule, _subject(view), draft, ledger)
+    views: Sequence[Capture | PairView] = batch.views(where)
+    for row, view in zip(where.nonzero()[0].tolist(), views, strict=True):
+        draft = fault.words(view, limits, *(figure[row] for figure in fault.figures))
+        _record(rule, _subject(view), draft, ledger)
 
 
 def _subject(view: Capture | PairView) -> _Subject:
@@ -234,12 +234,11 @@ def _closed_names(code: str, ledger: _Ledger) -> Collection[str]:
 
 
 def _record(rule: Rule, subject: _Subject, draft: Draft, ledger: _Ledger) -> None:
-    if rule.code not in ledger.reported:
-        return
     finding = _finding(rule, subject, draft, ledger.tables.device)
-    ledger.findings.append(finding)
     if finding.severity == "error":
         ledger.faulty[subject.kind].add(subject.name)
+    if rule.code in ledger.reported:
+        ledger.findings.append(finding)
 
 
 def _finding(rule: Rule, subject: _Subject, draft: Draft, device: str) -> Finding:

@@ -63,11 +63,7 @@ def _frames(tables: Tables, scene: str) -> tuple[str, ...]:
     return tuple(sorted(paths))
 
 
-# Raws that are gone or changed take their pairs out, so these two are judged before what is left is counted.
-_AFTER_FILES = ("SET304", "SET305")
-
-
-@rule("SET303", "few-pairs", "warning", after=_AFTER_FILES, limit="{few_pairs} pairs")
+@rule("SET303", "few-pairs", "warning", counts_what_is_left=True, limit="{few_pairs} pairs")
 def few_pairs(view: ManifestView, limits: Limits) -> Drafts:
     """Few pairs are left once those with errors are taken out.
 
@@ -159,7 +155,7 @@ def _change(capture: Capture, state: FileState) -> str:
     return f"SHA-256 {(state.sha256 or '')[:12]}…, the manifest has {(capture.sha256 or '')[:12]}…"
 
 
-@rule("SET306", "split-missing", "error", after=_AFTER_FILES)
+@rule("SET306", "split-missing", "error", counts_what_is_left=True)
 def split_missing(view: ManifestView, limits: Limits) -> Drafts:
     """There are no test scenes, or no training scenes, once pairs with errors are taken out.
 
