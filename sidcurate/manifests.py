@@ -103,7 +103,7 @@ def find(root: Path, device: str) -> Path:
         known = ", ".join(path.name for path in directories(root)) or "none"
         raise UsageError(
             f"no manifest of device {device!r} under {root} (there: {known}); "
-            f"run `sidcurate ingest FOLDER --device {shlex.quote(device)}`"
+            f"run `sidcurate ingest FOLDER --device {shlex.quote(device)}`, or name another folder with --manifests"
         )
     return directory
 

@@ -89,6 +89,13 @@ def test_all_is_well_and_stays_as_it_was(folder) -> None:
     assert contents(folder) == before
 
 
+def test_where_nothing_is_to_be_looked_at_it_is_no_clean_bill(tmp_path) -> None:
+    result = fsck(tmp_path)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert f"nothing to look at: no manifest under {tmp_path / 'm'}, no frame in {tmp_path / 'stores'}" in result.stderr
+    assert "name them with --manifests, --store and --runs" in result.stderr
+
+
 def test_each_damaged_table_is_named(folder) -> None:
     for name in ("pairs.parquet", "captures.parquet"):
         flip(folder / "m" / "cam" / name)

@@ -126,6 +126,7 @@ def test_shards_on_other_machines_are_merged_from_wherever_they_were_copied_to(
     done = run("manifest", "merge", *folders, folders[0], "--manifests", made.parent, "--jobs", 1)
     assert done.exit_code == 3
     assert "13 raws of 3 shards, 1 of them unreadable\n6 pairs in 6 scenes" in done.stdout
+    assert done.stderr == f"next: sidcurate validate --device cam --manifests {made.parent}\n"
     assert content(made.parent / "cam") == content(whole)
 
 
@@ -261,7 +262,7 @@ def test_no_verb_takes_a_shard_for_a_manifest(made: Path) -> None:
 
 def test_fsck_calls_no_shard_a_damaged_manifest(made: Path) -> None:
     done = run("fsck", "--manifests", made, "--store", made / "none", "--runs", made / "none")
-    assert (done.exit_code, done.stdout) == (0, "0 damaged; looked at: nothing\n")
+    assert (done.exit_code, done.stdout, "nothing to look at: no manifest" in done.stderr) == (2, "", True)
 
 
 def test_a_manifest_is_no_shard(whole: Path) -> None:

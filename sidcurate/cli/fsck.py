@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import devices_option, format_option, manifests_option, store_option
-from sidcurate.errors import IntegrityError
+from sidcurate.cli.options import devices_option, format_option, manifests_option, runs_option, store_option
+from sidcurate.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from sidcurate.fsck import Examination
@@ -21,13 +21,7 @@ COLUMNS = ("kind", "path", "fault", "cure")
 @devices_option
 @manifests_option
 @store_option
-@click.option(
-    "--runs",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Folder of the runs with their checkpoints.",
-)
+@runs_option
 @click.option("--deep", is_flag=True, help="Hash every raw and store entry, and read every trace.")
 @click.option(
     "--bucket",
@@ -42,7 +36,7 @@ def command(
     devices: tuple[str, ...],
     manifests_root: Path,
     store_dir: Path,
-    runs: Path,
+    runs_root: Path,
     deep: bool,
     bucket: str | None,
     output_format: str,
@@ -60,7 +54,12 @@ def command(
         for directory in _directories(manifests_root, devices):
             fsck.examine_manifest(found, directory, report, deep=deep, bucket=address)
         fsck.examine_store(found, store_dir, report, deep=deep)
-    fsck.examine_runs(found, runs, deep=deep)
+    fsck.examine_runs(found, runs_root, deep=deep)
+    if not (found.checked or found.left_out):
+        raise UsageError(
+            f"nothing to look at: no manifest under {manifests_root}, no frame in {store_dir}, no run under "
+            f"{runs_root}; go to the folder that holds them, or name them with --manifests, --store and --runs"
+        )
     _PRINTERS[output_format](found)
     for left_out in found.left_out:
         say(f"not looked at: {left_out}")
@@ -69,13 +68,14 @@ def command(
 
 def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
     from sidcurate import fsck
-    from sidcurate.errors import UsageError
 
     there = fsck.folders(root)
     for device in devices:
         if root / device not in there:
             known = ", ".join(path.name for path in there) or "none"
-            raise UsageError(f"no manifest of device {device!r} under {root} (there: {known}); give one of those")
+            raise UsageError(
+                f"no manifest of device {device!r} under {root} (there: {known}); --manifests names another folder"
+            )
     return [directory for directory in there if not devices or directory.name in devices]
 
 

@@ -53,7 +53,10 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     click.echo(f"{raws}, {unreadable} of them unreadable" if unreadable else raws)
     click.echo(pairs_in_words((match.scene_id, match.split) for match in merged.pairs))
     click.echo(f"manifest: {merged.directory}")
-    say("dry run: nothing was written" if dry_run else f"next: sidcurate validate --device {merged.directory.name}")
+    if dry_run:
+        say("dry run: nothing was written")
+    else:
+        say_next("validate", *naming(merged.directory.name, merged.directory.parent))
     ctx.exit(SOME_UNREADABLE if unreadable else 0)
 
 

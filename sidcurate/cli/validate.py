@@ -115,7 +115,10 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
 
     found = [manifests.find(root, device) for device in dict.fromkeys(devices)] or manifests.directories(root)
     if not found:
-        raise UsageError(f"there is no manifest under {root}; make one: `sidcurate ingest FOLDER --device NAME`")
+        raise UsageError(
+            f"there is no manifest under {root}; make one: `sidcurate ingest FOLDER --device NAME`, "
+            "or name another folder with --manifests"
+        )
     return found
 
 
