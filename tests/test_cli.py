@@ -70,12 +70,13 @@ def test_a_terminal_without_the_signs_shows_a_substitute() -> None:
     assert "100-300?," in done.stdout
 
 
+@pytest.mark.parametrize("verb", ["schema", "rules"], ids=["text", "rich table"])
 @pytest.mark.parametrize("talk_too", [False, True])
-def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool, verb: str) -> None:
     """As `| head` is, which goes before all is printed."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "sidcurate", "schema"]
+    command = [sys.executable, "-m", "sidcurate", verb]
     done = subprocess.run(
         command, stdout=writer, stderr=writer if talk_too else subprocess.PIPE, text=True, check=False
     )

@@ -496,14 +496,15 @@ def test_csv_has_a_row_a_picture_and_json_is_the_record(session: Session, tmp_pa
 
 
 def test_the_command_names_several_checkpoints_by_their_folders_or_as_told(session: Session, tmp_path: Path):
-    other = write_checkpoint(tmp_path / "night", seed=3)
+    other = write_checkpoint(tmp_path / "[night]", seed=3)
     named = ("--checkpoint", f"old={session.run}", "--checkpoint", str(other), "--out", str(tmp_path))
     result = run_command(session, *named)
     assert result.exit_code == 0, result.stderr
-    assert "old against night: " in result.stdout
-    assert "night: from scratch, 0 steps." in result.stdout
+    assert "old against [night]: " in result.stdout
+    assert "[night]: from scratch, 0 steps." in result.stdout
+    assert [line.split()[1] for line in result.stdout.splitlines() if line.startswith("all")][:2] == ["old", "[night]"]
     scene_table = result.stdout.split("PSNR / dB by scene", 1)[1]
-    worst = json.loads((tmp_path / "comparison-old-night.json").read_text())["worst_scenes"]
+    worst = json.loads((tmp_path / "comparison-old-[night].json").read_text())["worst_scenes"]
     assert [line.split()[0] for line in scene_table.splitlines() if line[:5] in TEST_SCENES][:3] == worst
     assert max(map(len, result.stdout.splitlines()[:12])) <= 80
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidcurate.cli.console import progress
+from sidcurate.cli.console import progress, results
 from sidcurate.cli.options import jobs_option, megapixel_option, table_format_option
 from sidcurate.counted import counted
 
@@ -157,10 +157,9 @@ def _broken_line(outcome: "Outcome", why: str) -> str:
 
 
 def _print_table(found: "Scores", caption: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = results()
     console.width = max(console.width, _WIDTH)
     console.print(caption)
     for columns, rows in _tables(found):

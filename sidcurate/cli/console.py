@@ -1,4 +1,4 @@
-"""Talk to the person at the terminal: on stderr, so that stdout holds results only."""
+"""Talk to the person at the terminal on stderr, so that stdout holds results only; and the console of those."""
 
 import shlex
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import TaskID
 
 
@@ -29,6 +30,17 @@ def say(message: str) -> None:
 def say_next(*words: object) -> None:
     """Print the command to type next, quoted so that a shell takes it as it stands."""
     say(f"next: sidcurate {shlex.join(map(str, words))}")
+
+
+def results() -> "Console":
+    """Return the console of tables: names are printed as they are, whatever brackets and colons they hold."""
+    from rich.console import Console
+
+    class Results(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # What rich has just caught: it would leave with exit code 1, which says that errors were found.
+
+    return Results(highlight=False, markup=False, emoji=False)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, results, say
 from sidcurate.cli.options import (
     device_option,
     format_option,
@@ -139,9 +139,7 @@ def _print_csv(evaluation: "Evaluation") -> None:
 
 
 def _print_table(evaluation: "Evaluation") -> None:
-    from rich.console import Console
-
-    console, tables = Console(file=sys.stdout), (_table(evaluation), _scene_table(evaluation))
+    console, tables = results(), (_table(evaluation), _scene_table(evaluation))
     if not console.is_terminal:  # A terminal folds long names; a file and a pipe have room for them.
         unbounded = console.options.update_width(_WIDEST)
         console.width = max(console.width, *(console.measure(table, options=unbounded).maximum for table in tables))

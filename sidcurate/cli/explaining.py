@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidcurate.cli.console import say
+from sidcurate.cli.console import results, say
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,12 +34,10 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
     Raises:
         UsageError: no pair has this name, or the file cannot be written.
     """
-    from rich.console import Console
-
     from sidcurate.explain.account import explain
 
     explanation = explain(directory, pair_id, asked)
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = results()
     _print_facts(console, explanation)
     if png is None:
         _print_pictures(console, explanation)

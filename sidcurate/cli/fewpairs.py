@@ -1,13 +1,12 @@
 """What `sidcurate finetune --pairs` shows: the few-pair curve, training by training, then as a table."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli import SIGNALED
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, results, say
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
@@ -78,9 +77,7 @@ def show(
 
 
 def _print(curve: "Curve") -> None:
-    from rich.console import Console
-
-    Console(file=sys.stdout).print(_table(curve))
+    results().print(_table(curve))
     if curve.zero_shot:
         click.echo(f"zero-shot, before any training: {curve.zero_shot.mean:.2f} dB")
     click.echo(f"amplified and the best Gaussian, without any network: {curve.gaussian.mean:.2f} dB")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, results, say
 from sidcurate.cli.options import devices_option, format_option, manifests_option, runs_option, store_option
 from sidcurate.errors import IntegrityError, UsageError
 
@@ -87,10 +87,9 @@ def _address(bucket: str) -> str:
 
 
 def _print_table(found: "Examination") -> None:
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = results()
     for fault in found.faults:
         console.print(Text.assemble((f"{fault.kind} {fault.path}", "bold"), f": {fault.fault}"), soft_wrap=True)
         console.print(f"  {fault.cure}", soft_wrap=True)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sidcurate.cli.console import results
 from sidcurate.cli.options import table_format_option
 from sidcurate.errors import UsageError
 
@@ -61,10 +62,9 @@ def _cells(rule: "Rule") -> tuple[str, ...]:
 
 
 def _print_table(rules: "Sequence[Rule]") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = results()
     if console.width < _TABLE_WIDTH:
         _print_blocks(console, rules)
         return

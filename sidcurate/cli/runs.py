@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import say
+from sidcurate.cli.console import results, say
 from sidcurate.cli.options import format_option, manifests_option, runs_option
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def _splits_in(root: Path) -> "Splits":
 
 def _print_table(rows: "Sequence[Row]", root: Path) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
     # A protocol without a name of one word is a sentence: it stands below, under a number.
@@ -75,7 +74,7 @@ def _print_table(rows: "Sequence[Row]", root: Path) -> None:
     for row in rows:
         for cells in _cells(row, root, names):
             table.add_row(*cells)
-    console = Console(highlight=False, markup=False)
+    console = results()
     unbounded = console.options.update_width(_WIDEST)  # A name that is cut or folded is none.
     console.width = max(console.width, console.measure(table, options=unbounded).maximum)
     if rows:

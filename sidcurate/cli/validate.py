@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidcurate.cli.config import standard
-from sidcurate.cli.console import progress, say
+from sidcurate.cli.console import progress, results, say
 from sidcurate.cli.options import devices_option, dry_run_option, format_option, manifests_option
 
 if TYPE_CHECKING:
@@ -174,9 +174,7 @@ def _print_csv(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
 
 
 def _print_table(verdicts: "Sequence[Verdict]", asked: "Standard") -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = results()
     for verdict in verdicts:
         subjects = groupby(verdict.judgement.findings, key=lambda row: (row.subject_kind, row.subject_id))
         told = ((kind, name, list(findings)) for (kind, name), findings in subjects)
