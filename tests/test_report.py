@@ -1,6 +1,7 @@
 """The report of a manifest: what it tells, in each form."""
 
 import json
+import os
 import re
 from dataclasses import asdict, replace
 from html.parser import HTMLParser
@@ -173,10 +174,19 @@ def test_the_verb_prints_or_writes_the_same_page(root, tmp_path, output_format):
     assert (tmp_path / "pages/canon90d").read_text() == printed.stdout
 
 
-def test_a_place_that_cannot_be_written_exits_2(root, tmp_path):
+def test_a_page_takes_the_place_of_no_raw_and_of_nothing_that_is_no_file(root, tmp_path):
     write_manifest(root, seed_session())
-    (tmp_path / "file").write_text("")
-    arguments = ["report", "--device", DEVICE, "--manifests", str(root), "--output", str(tmp_path / "file/page")]
-    done = CliRunner().invoke(main, arguments)
-    assert done.exit_code == 2
-    assert "cannot be written" in done.stderr
+    raws = [tmp_path / "IMG_0001.CR3", tmp_path / "no-extension"]
+    for path in raws:
+        path.write_bytes(b"II*\0pixels")
+    os.mkfifo(tmp_path / "pipe")
+    told = {
+        **dict.fromkeys(raws, (2, "is a raw, and raws are only read")),
+        tmp_path / "pipe": (2, "is no file"),
+        raws[0] / "page": (4, "cannot be written (File exists)"),
+    }
+    for path, (code, words) in told.items():
+        done = CliRunner().invoke(main, ["report", "--device", DEVICE, "--manifests", str(root), "--output", str(path)])
+        assert (done.exit_code, words in done.stderr) == (code, True), done.stderr
+    assert {path.read_bytes() for path in raws} == {b"II*\0pixels"}
+    assert (tmp_path / "pipe").is_fifo()

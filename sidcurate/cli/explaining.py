@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidcurate.cli.console import results, say
+from sidcurate.cli.output import write_output
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +33,8 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
     """Print the facts of one pair and draw its pictures, on the terminal or into a file; return whether it passes.
 
     Raises:
-        UsageError: no pair has this name, or the file cannot be written.
+        UsageError: no pair has this name.
+        UsageError, MissingResourceError: the file cannot be written; see `write_output`.
     """
     from sidcurate.explain.account import explain
 
@@ -50,10 +52,8 @@ def show(directory: Path, pair_id: str, asked: "Standard", png: Path | None, *, 
 
 def _write(path: Path, explanation: "Explanation") -> None:
     from sidcurate.explain.drawing import png
-    from sidcurate.storage.durable import write_whole
 
-    write_whole(path, png(explanation))
-    say(f"wrote {path}")
+    write_output(path, [png(explanation)])
 
 
 def _print_facts(console: "Console", explanation: "Explanation") -> None:

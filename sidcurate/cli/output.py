@@ -1,4 +1,4 @@
-"""Write a page that a person asked for into a file."""
+"""Write a file that a person asked for: a page, a picture, a schema."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,16 +7,20 @@ from sidcurate.cli.console import say
 from sidcurate.errors import UsageError
 
 
-def write_page(path: Path, pieces: Iterable[str]) -> None:
-    """Write a text file piece by piece, with the folders that lead to it.
+def write_output(path: Path, pieces: Iterable[bytes]) -> None:
+    """Write a file piece by piece, whole or not at all, with the folders that lead to it.
 
     Raises:
-        UsageError: the file cannot be written.
+        UsageError: a raw stands there, or what is no file.
+        MissingResourceError: the disk is full, or refuses; what stood there stands as it did.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("w", encoding="utf-8") as stream:
-            stream.writelines(pieces)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}; name another place") from error
+    from sidcurate.places.scan import is_raw
+    from sidcurate.storage.durable import whole_file
+
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no file; name another place")
+    if path.exists() and is_raw(path):
+        raise UsageError(f"{path} is a raw, and raws are only read; name another file")
+    with whole_file(path) as stream:
+        stream.writelines(pieces)
     say(f"wrote {path}")

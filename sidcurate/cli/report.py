@@ -8,7 +8,7 @@ import click
 
 from sidcurate.cli.console import progress
 from sidcurate.cli.options import device_option, manifests_option
-from sidcurate.cli.output import write_page
+from sidcurate.cli.output import write_output
 
 if TYPE_CHECKING:
     from sidcurate.manifests import Manifest
@@ -41,7 +41,7 @@ def command(device: str, manifests_root: Path, output_format: str, output: Path 
         account = report.account(manifest, progress=told)
     page = _pages(account, manifest)[output_format]()
     if output is not None:
-        write_page(output, page)
+        write_output(output, map(str.encode, page))
         return
     for piece in page:
         click.echo(piece, nl=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sidcurate.cli.output import write_page
+from sidcurate.cli.output import write_output
 from sidcurate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def command(name: str | None, folder: Path | None) -> None:
         click.echo(rendered(documents[name] if name else documents), nl=False)
         return
     for key, model in chosen.items():
-        write_page(folder / relative_path(key), [rendered(json_schema(key, model))])
+        write_output(folder / relative_path(key), [rendered(json_schema(key, model)).encode()])
 
 
 def published() -> "dict[str, type[BaseModel]]":

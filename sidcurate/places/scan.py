@@ -131,6 +131,11 @@ def scan(root: Path) -> Scan:
     return found.checked()
 
 
+def is_raw(path: Path) -> bool:
+    """Return whether a file that is there would have a row, by its name and content."""
+    return Scan(str(path.parent)).takes(path.name, partial(_head, path.parent))
+
+
 def _files(root: Path, unlisted: dict[str, str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield whatever is no folder, with its path relative to the root; note the folders that cannot be listed."""
     folders = [""]
