@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 
 from sidcurate import source
-from sidcurate.errors import IntegrityError, UnreadableRawError, UsageError
+from sidcurate.counted import counted
+from sidcurate.errors import IntegrityError, UnreadableRawError
 from sidcurate.manifests import sha256_of
 from sidcurate.places import rawfile
 from sidcurate.schemas import Capture, FileState
@@ -31,6 +32,7 @@ class _File(NamedTuple):
     path: str
     size_bytes: int | None
     sha256: str | None
+    fault: str | None = None
 
 
 class _Root:
@@ -58,9 +60,6 @@ def states(directory: Path, captures: Rows[Capture], look: Look, progress: Calla
         captures: the rows to look for.
         look: "changed" or "deep"; which files are hashed again.
         progress: called with the stage in words, the count done and the count to do.
-
-    Raises:
-        UsageError: a file is there and cannot be read.
     """
     last = source.read(directory)
     root = _Root(Path(last.root)) if last.root else None
@@ -73,6 +72,21 @@ def states(directory: Path, captures: Rows[Capture], look: Look, progress: Calla
     schema = arrow_schema(FileState)
     columns = [[getattr(state, name) for state in found] for name in schema.names]
     return pa.table(columns, schema=schema)
+
+
+def check_readable(directory: Path, looked: pa.Table) -> None:
+    """Check that no raw of a manifest is there and cannot be read, given what `states` says of them.
+
+    Raises:
+        UnreadableRawError: one is.
+    """
+    faulty = looked.filter(looked["fault"].is_valid())
+    for row in faulty.slice(0, 1).to_pylist():
+        others = f", nor can {counted(len(faulty) - 1, 'other')}" if len(faulty) > 1 else ""
+        raise UnreadableRawError(
+            f"{Path(folder(directory) or '', row['path'])} cannot be read ({row['fault']}){others}; make it readable, "
+            "or judge without the files: `sidcurate validate --no-files`"
+        )
 
 
 def folder(directory: Path) -> str | None:
@@ -115,7 +129,7 @@ def content(root: Path, capture: Capture) -> bytes:
 
 
 def _state(root: _Root | None, recorded: _File, seen: Mapping[str, Seen], *, deep: bool) -> _File:
-    """Return a file as it is now: no size where it is gone, no hash where it was not hashed again."""
+    """Return a file as it is now: no size where it is gone or cannot be read, no hash where it was not hashed again."""
     gone = _File(recorded.path, None, None)
     if root is None:
         return gone
@@ -131,7 +145,4 @@ def _state(root: _Root | None, recorded: _File, seen: Mapping[str, Seen], *, dee
     except (FileNotFoundError, NotADirectoryError):
         return gone
     except OSError as error:
-        raise UsageError(
-            f"{path} cannot be read ({error.strerror}); make it readable, or judge without the files: "
-            "`sidcurate validate --no-files`"
-        ) from error
+        return gone._replace(fault=error.strerror or str(error))

@@ -231,8 +231,8 @@ def _examine_raws(
         return found.add("raw", root, "the folder of the raws is not there", cure)
     looked = Rows.of(FileState, files.states(directory, rows, "deep" if deep else "changed", progress))
     recorded = read.facts("path", "size_bytes", "sha256")
-    for (path, *then), now in zip(recorded, looked.facts("size_bytes", "sha256"), strict=True):
-        found.add("raw", root / path, _raw_fault(*then, *now), _RESTORE)
+    for (path, *then), (*now, fault) in zip(recorded, looked.facts("size_bytes", "sha256", "fault"), strict=True):
+        found.add("raw", root / path, f"it cannot be read ({fault})" if fault else _raw_fault(*then, *now), _RESTORE)
     return None
 
 
@@ -290,8 +290,11 @@ def _weights_fault(weights: Path) -> str | None:
     # The rename that gives new weights their name may be due: whoever loads them next does it.
     waiting = commits.staged(weights.parent, weights.name, digest) if _HASH.fullmatch(str(digest)) else weights
     there = [path for path in (weights, waiting) if path.is_file()]
-    if any(manifests.sha256_of(path) == digest for path in there):
-        return None
+    try:
+        if any(manifests.sha256_of(path) == digest for path in there):
+            return None
+    except OSError as error:
+        return f"it cannot be read ({error.strerror})"
     return "its SHA-256 is not the one in its side-car" if there else f"it is not there, but {sidecar.name} is"
 
 

@@ -275,8 +275,9 @@ class FileState(BaseModel):
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
 
     path: str = described("Path of the capture, as in captures.")
-    size_bytes: int | None = described("Size of the file now; null when it is gone.", "byte")
+    size_bytes: int | None = described("Size of the file now; null when it is gone, or cannot be read.", "byte")
     sha256: str | None = described("SHA-256 now; null when it was not hashed again.", default=None)
+    fault: str | None = described("Why the file, which is there, cannot be read; null where it can be.", default=None)
 
 
 RECORDS: tuple[type[Record], ...] = (Capture, Pair, Unpaired, Finding)

@@ -60,7 +60,8 @@ def validate(
 
     Raises:
         IntegrityError: the manifest is damaged.
-        UsageError: an unknown code, or a file that cannot be read.
+        UsageError: an unknown code.
+        UnreadableRawError: a raw is there and cannot be read.
     """
     manifest = manifests.load(directory, progress)
     if files.out_of_reach(directory):
@@ -68,6 +69,7 @@ def validate(
     looked = None
     if standard.look != "none":
         looked = files.states(directory, manifest.rows(Capture), standard.look, progress)
+        files.check_readable(directory, looked)
     captures, pairs, unpaired = manifest.rows(Capture), manifest.rows(Pair), manifest.rows(Unpaired)
     tables = rules.Tables(manifest.device, captures, pairs, unpaired, looked, files.folder(directory))
     judgement = rules.run(tables, standard.limits, standard.select, standard.ignore, progress)

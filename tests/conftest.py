@@ -27,3 +27,13 @@ def strace() -> None:
         pytest.skip("no strace on this machine")
     if subprocess.run(["strace", "-o", os.devnull, "true"], capture_output=True, check=False).returncode:
         pytest.skip("strace may not trace here")
+
+
+@pytest.fixture(scope="session")
+def unprivileged() -> list[str]:
+    """The words before a command for which permissions shall hold: root reads everything."""
+    if os.getuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        pytest.skip("root reads everything, and no setpriv is here to take that away")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -99,22 +98,20 @@ def test_folders_nested_deeper_than_python_calls_are_scanned(raws: Path) -> None
     subprocess.run(["rm", "-r", raws], check=True)  # pytest's own cleaning would not come so deep.
 
 
-def ingest_without_rights(raws: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", tmp_path / "m", "--jobs", "1"]
-    if os.getuid() == 0:  # Root reads everything; without two of its capabilities it does not.
-        if shutil.which("setpriv") is None:
-            pytest.skip("root reads everything, and no setpriv is here to take that away")
-        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+def ingest_without_rights(unprivileged: list[str], raws: Path, tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    command = [*unprivileged, sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", tmp_path / "m"]
+    return subprocess.run([*map(str, command), "--jobs", "1"], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "names-only"])
-def test_a_folder_without_permission_costs_its_own_files_and_is_said(raws: Path, tmp_path: Path, mode: int) -> None:
+def test_a_folder_without_permission_costs_its_own_files_and_is_said(
+    raws: Path, tmp_path: Path, mode: int, unprivileged: list[str]
+) -> None:
     write(raws / "a.dng")
     write(raws / "lost+found/b.dng")
     write(raws / "locked.dng").chmod(0)
     (raws / "lost+found").chmod(mode)
-    done = ingest_without_rights(raws, tmp_path)
+    done = ingest_without_rights(unprivileged, raws, tmp_path)
     (raws / "lost+found").chmod(0o755)
     assert "not listed: lost+found (Permission denied): nothing in it has a row" in done.stdout, done.stderr
     assert "unreadable: locked.dng: the file cannot be read (Permission denied)" in done.stdout
@@ -124,10 +121,12 @@ def test_a_folder_without_permission_costs_its_own_files_and_is_said(raws: Path,
 
 @pytest.mark.parametrize("mode", [0, 0o444], ids=["closed", "names-only"])
 @pytest.mark.parametrize("locked", ["cam/DCIM", "cam", "."])
-def test_a_card_without_permission_is_not_called_empty(raws: Path, tmp_path: Path, mode: int, locked: str) -> None:
+def test_a_card_without_permission_is_not_called_empty(
+    raws: Path, tmp_path: Path, mode: int, locked: str, unprivileged: list[str]
+) -> None:
     write(raws / "DCIM/a.dng")
     (tmp_path / locked).chmod(mode)
-    done = ingest_without_rights(raws, tmp_path)
+    done = ingest_without_rights(unprivileged, raws, tmp_path)
     (tmp_path / locked).chmod(0o755)
     why = "DCIM in it cannot be listed (Permission denied)" if locked == "cam/DCIM" else "cannot be listed (Permission"
     assert (done.returncode, why in done.stderr) == (2, True), done.stderr

@@ -164,6 +164,26 @@ def test_a_pipe_in_the_place_of_a_raw_is_not_waited_for(folder) -> None:
     assert (done.returncode, "empty.dng: it is not there, no plain file" in done.stdout) == (5, True)
 
 
+def test_files_that_cannot_be_read_are_named_with_all_that_is_damaged_besides(folder, unprivileged) -> None:
+    locked, flipped, *_ = sorted((folder / "raws").iterdir())
+    weights = folder / "runs" / "cam" / "device" / "model.safetensors"
+    flip(flipped)
+    for path in (locked, weights):
+        path.chmod(0)
+    places = ("--manifests", folder / "m", "--store", folder / "stores", "--runs", folder / "runs")
+    sidcurate = [*unprivileged, sys.executable, "-m", "sidcurate"]
+    found = subprocess.run([*sidcurate, "fsck", "--deep", *places], capture_output=True, text=True, check=False)
+    assert found.returncode == 5, found.stderr
+    assert f"raw {locked}: it cannot be read (Permission denied)" in found.stdout
+    assert f"raw {flipped}: its SHA-256 is not the one that was ingested" in found.stdout
+    assert f"checkpoint {weights}: it cannot be read (Permission denied)" in found.stdout
+    judged = subprocess.run(
+        [*sidcurate, "validate", "--deep", *places[:2]], capture_output=True, text=True, check=False
+    )
+    assert judged.returncode == 3
+    assert f"{locked} cannot be read (Permission denied); make it readable, or judge without" in judged.stderr
+
+
 def test_a_folder_of_raws_that_is_gone_is_one_fault(folder) -> None:
     (folder / "raws").rename(folder / "elsewhere")
     assert faults(folder) == [("raws", "the folder of the raws is not there")]
