@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,15 +21,15 @@ from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, write_dng
 from tests.factories import capture
 
-FRAMES, KEPT = 20, 4
+FRAMES, KEPT = 12, 4
 
 
 @pytest.fixture
 def raws(tmp_path: Path) -> Path:
-    """Twenty frames of a size that takes some milliseconds to read, each alone in its scene."""
+    """Frames each alone in its scene."""
     folder = tmp_path / "raws"
     folder.mkdir()
-    pixels = np.random.default_rng(0).integers(500, 4000, (400, 600), np.uint16)
+    pixels = np.random.default_rng(0).integers(500, 4000, (40, 60), np.uint16)
     for number in range(FRAMES):
         tags = DngTags(exposure_time_s=Fraction(1, 10), iso=800)
         write_dng(folder / f"{number:05d}_00_0.1s.dng", pixels + np.uint16(number), tags)
@@ -43,20 +42,42 @@ def sums(directory: Path) -> dict[str, str]:
     return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def kill_after(
-    rows: int, raws: Path, directory: Path, number: signal.Signals, *options: str, kept: Path | None = None
-) -> None:
-    """Ingest in another process, and end it once so many rows are known, by default in the folder of the manifest."""
-    command = [sys.executable, "-m", "sidcurate", "ingest", raws, "--manifests", directory.parent, "--device", "cam"]
-    with subprocess.Popen([*map(str, command), "--jobs", "2", *options], stderr=subprocess.PIPE) as process:
-        journaled = (kept or directory) / journal.FILE
-        end = time.monotonic() + 120
-        while not journaled.exists() or journaled.read_bytes().count(b"\n") < rows:
-            assert process.poll() is None, "it ended before it was interrupted"
-            assert time.monotonic() < end
-            time.sleep(0.002)
+# The verb, but that it stands still when so many rows are known, and says so.
+STANDING_STILL = """
+import sys, time
+from contextlib import contextmanager
+from sidcurate.__main__ import start
+from sidcurate.ingest import journal
+
+appending, rows = journal.appending, int(sys.argv.pop(1))
+
+@contextmanager
+def until_enough(*where):
+    with appending(*where) as append:
+        def append_and_look(*row):
+            global rows
+            append(*row)
+            rows -= 1
+            if rows == 0:
+                print("enough", flush=True)
+                time.sleep(600)
+        yield append_and_look
+
+journal.appending = until_enough
+start()
+"""
+
+
+def kill_after(rows: int, raws: Path, directory: Path, number: signal.Signals, *options: str) -> int:
+    """Ingest in another process, end it when so many rows are known, and return how it ended."""
+    where = ["ingest", raws, "--manifests", directory.parent, "--device", "cam", "--jobs", "2", *options]
+    command = [sys.executable, "-c", STANDING_STILL, rows, *where]
+    with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"enough\n", process.communicate()
         process.send_signal(number)
         process.communicate(timeout=120)
+    return process.returncode
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -64,10 +85,10 @@ def test_an_interrupted_ingest_goes_on_and_ends_with_the_same_bytes(
     raws: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     directory = tmp_path / "m/cam"
-    kill_after(KEPT, raws, directory, number)
+    ended = kill_after(KEPT, raws, directory, number)
+    assert ended == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)
     assert not (directory / manifests.SUMS).exists()
-    again = ingest(raws, directory, jobs=1)
-    assert 0 < again.read <= FRAMES - KEPT
+    assert ingest(raws, directory, jobs=1).read == FRAMES - KEPT
     ingest(raws, tmp_path / "undisturbed/cam", jobs=1)
     assert sums(directory) == sums(tmp_path / "undisturbed/cam")
     assert not (directory / journal.FILE).exists()
@@ -146,11 +167,12 @@ def test_a_row_of_another_schema_is_read_again(tmp_path: Path) -> None:
 
 def test_a_row_whose_file_has_changed_since_is_read_again(raws: Path, tmp_path: Path) -> None:
     directory = tmp_path / "m/cam"
-    kill_after(KEPT, raws, directory, signal.SIGKILL)
+    kill_after(FRAMES, raws, directory, signal.SIGKILL)
     changed = raws / "00000_00_0.1s.dng"
     os.utime(changed, ns=(0, 0))
-    write_dng(changed, np.full((400, 600), 600, np.uint16), DngTags(exposure_time_s=Fraction(1, 5)))
-    assert ingest(raws, directory, jobs=1).captures.records()[0].exposure_time_s == 0.2
+    write_dng(changed, np.full((40, 60), 600, np.uint16), DngTags(exposure_time_s=Fraction(1, 5)))
+    again = ingest(raws, directory, jobs=1)
+    assert (again.read, again.captures.records()[0].exposure_time_s) == (1, 0.2)
 
 
 def test_a_folder_that_goes_away_in_the_middle_costs_no_manifest(raws: Path, tmp_path: Path) -> None:

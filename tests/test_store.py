@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -329,31 +328,37 @@ def test_workers_render_what_rawpy_renders_in_this_process_bit_for_bit(tmp_path:
         assert np.array_equal(entry.target, image[1:119])
 
 
-KILLED = """
-import sys
+STANDING_STILL = """
+import sys, time
 from pathlib import Path
 from sidcurate import manifests
 from sidtrain.data import store
+
+def stand_still(done, total):
+    if done == 2:
+        print("two are decoded", flush=True)
+        time.sleep(600)
 
 folder = Path(sys.argv[1])
 manifest = manifests.load(folder / "manifests" / "phone")
 captures = {capture.path: capture for capture in manifest.captures}
 settings = store.StoreSettings(0.0)
 if __name__ == "__main__":
-    store.build(manifest.pairs, captures, folder / "raws", folder / "store", settings, jobs=2)
+    store.build(manifest.pairs, captures, folder / "raws", folder / "store", settings, 2, stand_still)
 """
 
 
 def test_a_build_that_was_killed_goes_on_with_what_is_whole(tmp_path: Path) -> None:
+    """Its workers decode a few frames more meanwhile, never all."""
     manifest = small_session.write_session(tmp_path, ["train"] * 6, size=(400, 600))
-    script = tmp_path / "killed.py"
-    script.write_text(KILLED)
-    process = subprocess.Popen([sys.executable, script, tmp_path], start_new_session=True)
-    folder = tmp_path / "store"
-    while process.poll() is None and len(list(folder.glob("*.target.json"))) < 2:
-        time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    script, folder = tmp_path / "killed.py", tmp_path / "store"
+    script.write_text(STANDING_STILL)
+    command = [sys.executable, script, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"two are decoded\n"
+        os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
     left = {path.name: path.stat().st_mtime_ns for path in folder.glob("[!.]*.json")}
     reports: list[tuple[int, int]] = []
     entries = build(manifest, tmp_path, progress=lambda done, total: reports.append((done, total)))
