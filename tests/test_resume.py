@@ -5,7 +5,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -44,11 +43,6 @@ def start(session: Path, run: Path, recipe: Path, *more: str) -> subprocess.Pope
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def wait_for_lines(process: subprocess.Popen[str], run: Path, count: int) -> None:
-    while process.poll() is None and (not (run / "metrics.jsonl").exists() or lines(run) < count):
-        time.sleep(0.002)
-
-
 def lines(run: Path) -> int:
     return (run / "metrics.jsonl").read_bytes().count(b"\n")
 
@@ -65,21 +59,26 @@ def same_end(one: Path, other: Path) -> None:
     assert (one / "metrics.jsonl").read_text() == (other / "metrics.jsonl").read_text()
 
 
+# Ended by the system some time after a step; as by SIGKILL, for nobody handles SIGALRM.
+KILLED = """
+import signal, sys
+from pathlib import Path
+from test_resume import LONG, train
+
+session, run, step, after_s = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+arm = lambda done: done.step == step and signal.setitimer(signal.ITIMER_REAL, after_s)
+train(session, run, LONG, resume=(run / "state.pt").exists(), on_step=arm)
+"""
+
+
 def test_a_run_killed_at_random_moments_ends_as_if_it_was_not(session: Path, tmp_path: Path) -> None:
-    recipe, run = write_recipe(tmp_path / "long.toml", LONG), tmp_path / "runs" / "phone" / "killed"
+    run, moments = tmp_path / "killed", random.Random(5)
     train(session, tmp_path / "whole", LONG)
-    moments = random.Random(5)
-    for goal in (1, moments.randrange(20, 150), moments.randrange(150, 330)):
-        resume = ["--resume"] if (run / "state.pt").exists() else []
-        process = start(session, run, recipe, *resume)
-        wait_for_lines(process, run, goal)
-        time.sleep(moments.uniform(0, 0.05))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
-    process = start(session, run, recipe, "--resume")
-    _, talk = process.communicate(timeout=120)
-    assert process.returncode == 0, talk
+    for step in (1, moments.randrange(20, 150), moments.randrange(150, 330)):
+        command = [sys.executable, "-c", KILLED, session, run, step, moments.uniform(1e-6, 0.05)]
+        killed = subprocess.run(list(map(str, command)), cwd=Path(__file__).parent, check=False)
+        assert killed.returncode == -signal.SIGALRM
+    train(session, run, LONG, resume=True)
     same_end(tmp_path / "whole", run)
 
 
