@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
@@ -56,11 +56,16 @@ def test_converted_patches_are_those_of_the_cuts_and_contiguous(count: int) -> N
 
 
 def test_batches_come_in_order_though_threads_finish_in_any() -> None:
-    def slow(step: int) -> Sequence[Cut]:
-        time.sleep(0.02 * (step % 3 == 0))
+    last = threading.Event()
+
+    def first_after_last(step: int) -> Sequence[Cut]:
+        if step == 3:
+            assert last.wait(60)
+        elif step == 7:  # As far as they are made ahead.
+            last.set()
         return cuts(2, 2 * step)
 
-    with feed.batches(slow, range(3, 15), CPU) as batches:
+    with feed.batches(first_after_last, range(3, 15), CPU) as batches:
         given = list(batches)
     assert len(given) == 12
     for step, batch in zip(range(3, 15), given, strict=True):
@@ -75,11 +80,20 @@ def test_only_a_few_batches_are_made_ahead() -> None:
         return cuts(1, step)
 
     with feed.batches(count, range(1000), CPU) as batches:
-        next(batches)
-        time.sleep(0.2)
-        assert len(made) <= feed.AHEAD + 1
-    assert len(made) <= feed.AHEAD + 1
+        for taken in range(1, 4):
+            next(batches)
+            until(lambda taken=taken: len(made) == feed.AHEAD + taken)
+        time.sleep(0.1)  # Another one would come now.
+    assert len(made) == feed.AHEAD + 3
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("feed")]
+
+
+def until(done: Callable[[], bool]) -> None:
+    for _ in range(6000):
+        if done():
+            return
+        time.sleep(0.01)
+    pytest.fail("it never comes")
 
 
 def test_the_wait_for_data_is_measured() -> None:
