@@ -274,7 +274,7 @@ def test_a_run_leaves_nothing_at_the_workers(address: str, tmp_path: Path) -> No
     with process("-m", "sidcurate", *line) as running:
         journal = tmp_path / "m/cam/.unfinished.jsonl"
         end = time.monotonic() + LONG_S
-        while not journal.exists():
+        while not (journal.exists() and journal.stat().st_size):
             assert time.monotonic() < end, "it read nothing"
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
@@ -393,10 +393,8 @@ def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
             if done == 3:
                 os.kill(pid, signal.SIGKILL)
 
-        start = time.monotonic()
         with pytest.raises(MissingResourceError, match="the scheduler of Dask went away"):
             spread(folder, tmp_path / "cam", own, progress=kill)
-        assert time.monotonic() - start < LONG_S
 
 
 @pytest.mark.parametrize(

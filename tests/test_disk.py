@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -57,7 +58,10 @@ def test_a_second_ingest_opens_no_raw_and_one_that_was_touched_only_that(raws: P
 
 
 def test_the_disk_is_asked_for_the_raws_to_come_while_others_are_decoded(raws: Path) -> None:
+    """Threads ask, who end with their worker: of the last few raws it may be that nobody does any more."""
+    for number in range(5, 15):
+        shutil.copy(raws / "folder 1/00001_00_10s.dng", raws / f"folder 1/{number:05d}_00_10s.dng")
     ahead = [call for call in calls_of_ingest(raws) if re.search(r"fadvise64\(.*WILLNEED", call)]
     in_order = [path.name for path in sorted(raws.rglob("*.dng"), key=lambda path: path.relative_to(raws).as_posix())]
-    assert len(ahead) == 3
-    assert raws_in(raws, ahead) == set(in_order[2:]), "the first two are begun at once"
+    assert len(ahead) == len(raws_in(raws, ahead)), "nothing twice"
+    assert set(in_order[2:-6]) <= raws_in(raws, ahead) <= set(in_order[2:]), "the first two are begun at once"

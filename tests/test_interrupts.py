@@ -101,10 +101,13 @@ def test_workers_that_are_ended_from_outside_end_the_run_instead_of_costing_rows
 
 @pytest.fixture(scope="module")
 def raws(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten frames under a thousand names: to read them takes longer than to see that they are being read."""
     folder = tmp_path_factory.mktemp("raws")
     pixels = np.random.default_rng(0).integers(500, 4000, (600, 800), np.uint16)
-    for number in range(40):
+    for number in range(10):
         write_dng(folder / f"IMG_{number:04d}.dng", pixels + np.uint16(number), DngTags())
+    for number in range(10, 1000):
+        (folder / f"IMG_{number:04d}.dng").hardlink_to(folder / f"IMG_{number % 10:04d}.dng")
     return folder
 
 
