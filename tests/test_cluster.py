@@ -356,14 +356,16 @@ def test_a_worker_that_stands_still_ends_the_run_which_goes_on_without_it(addres
         frozen, pid = min(pids(own).items())
 
         def freeze(stage: str, done: int, total: int) -> None:
+            """Once something has come back, for that may take long, and from then on have little patience."""
             if (stage, done) == ("reading raws", 1):
                 os.kill(pid, signal.SIGSTOP)
+                readers._waits = Waits(answer_s=2, silence_s=4)
 
-        words = rf"nothing has come back from .*{frozen}.* for 5 s, .* then ingest again"
-        with pytest.raises(MissingResourceError, match=words):
-            spread(folder, tmp_path / "cam", own, Waits(answer_s=5, silence_s=5), progress=freeze)
+        words = rf"nothing has come back from .*{frozen}.* for 4 s, .* then ingest again"
+        with pytest.raises(MissingResourceError, match=words), joined(own) as readers:
+            ingest(folder, tmp_path / "cam", jobs=1, readers=readers, progress=freeze)
         with pytest.raises(MissingResourceError, match=rf"{frozen}.* does not answer: .* end or restart it"):
-            spread(folder, tmp_path / "cam", own, Waits(answer_s=5))
+            spread(folder, tmp_path / "cam", own, Waits(answer_s=2))
         os.kill(pid, signal.SIGKILL)
         with Client(own, set_as_default=False) as client:
             end = time.monotonic() + LONG_S
