@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from fractions import Fraction
+from pathlib import PurePosixPath
 
 import pytest
 
@@ -65,6 +66,13 @@ def test_scenes_of_camera_names_are_parted_by_time() -> None:
         frame("IMG_0004.CR3", 10, 5 + 10 + 70),
     ]
     assert as_pairs(captures) == {("IMG_0001.CR3", "IMG_0002.CR3"), ("IMG_0003.CR3", "IMG_0004.CR3")}
+    why = "no gap of more than 60 s between its frames; 10 s is the longest of its 2 exposures"
+    assert [row.reason for row in pair(captures).pairs] == [why] * 2
+
+
+def test_a_gap_counts_from_the_end_of_the_latest_frame_where_a_bracket_shares_a_second() -> None:
+    captures = [frame("IMG_1.CR3", 30, 0), frame("IMG_2.CR3", 1, 0), frame("IMG_3.CR3", 1, 30 + 55)]
+    assert as_pairs(captures) == {("IMG_2.CR3", "IMG_1.CR3"), ("IMG_3.CR3", "IMG_1.CR3")}
 
 
 def test_a_gap_counts_from_the_end_of_the_exposure() -> None:
@@ -106,6 +114,20 @@ def test_equal_exposures_are_a_pair_whose_brighter_frame_is_long() -> None:
     assert pair(captures).pairs[0].exposure_ratio == 1
 
 
+def test_of_equal_long_frames_one_with_a_time_comes_before_one_without() -> None:
+    longs = [frame("00001_00_10s.dng", 10), frame("00001_01_10s.dng", 10, 5)]
+    assert as_pairs([*longs, frame("00001_00_1s.dng", 1, 0)]) == {("00001_00_1s.dng", "00001_01_10s.dng")}
+
+
+def test_the_longest_exposure_is_long_though_another_promises_more_light() -> None:
+    assert as_pairs([frame("a.dng", 1, 0, iso=3200), frame("b.dng", 10, 3, iso=100)]) == {("a.dng", "b.dng")}
+
+
+def test_a_folder_tells_the_long_frame_though_another_is_longer() -> None:
+    captures = [frame("long/00001_00_10s.dng", 10), frame("00001_00_1s.dng", 1), frame("00001_00_30s.dng", 30)]
+    assert as_pairs(captures) == {("00001_00_1s.dng", "long/00001_00_10s.dng")}
+
+
 def test_a_second_long_frame_is_spare_where_there_are_shorts() -> None:
     captures = [frame("a.dng", 10, 0), frame("b.dng", 10, 15), frame("c.dng", Fraction(1, 10), 30)]
     found = pair(captures)
@@ -115,9 +137,13 @@ def test_a_second_long_frame_is_spare_where_there_are_shorts() -> None:
     ]
 
 
-def test_unknown_exposure_is_paired_only_where_the_folder_tells_its_part() -> None:
-    told = [frame("short/00001_00_1s.dng", None), frame("long/00001_00_10s.dng", 10)]
+@pytest.mark.parametrize("night", ["", "night 2/"])
+def test_unknown_exposure_is_paired_where_the_folder_tells_its_part(night: str) -> None:
+    told = [frame(f"short/{night}00001_00_1s.dng", None), frame(f"long/{night}00001_00_10s.dng", 10)]
     assert [row.exposure_ratio for row in pair(told).pairs] == [None]
+
+
+def test_unknown_exposure_is_paired_nowhere_else() -> None:
     untold = pair([frame("00001_00_1s.dng", None), frame("00001_00_10s.dng", 10)])
     assert untold.pairs == []
     assert "exposure time is unknown" in untold.unpaired[0].reason
@@ -141,8 +167,13 @@ def test_numbered_names_order_frames_of_one_second() -> None:
 
 
 def test_pairs_do_not_depend_on_the_order_of_the_captures() -> None:
-    captures = [frame(f"{n:05d}_00_{s}s.dng", s, 100 * n) for n in range(5) for s in (1, 10)]
-    assert pair(captures) == pair(captures[::-1])
+    """Not even the names of scenes whose folders would give them one."""
+    folders = [f"{parent}{number}" for parent in ("a/b", "a-b") for number in range(3)]
+    named = [frame(f"{folder}/00001_00_{s}s.dng", s) for folder in folders for s in (1, 10)]
+    timed = [frame(f"{folder}/IMG_{s}.dng", s, s) for folder in folders for s in (1, 10)]
+    found = pair([*named, *timed])
+    assert found == pair([*timed, *named][::-1])
+    assert [row.scene_id for row in found.pairs if row.long_path.startswith("a/b0")] == ["a-b0-00001~2", "a-b0-IMG_1~2"]
 
 
 def test_a_csv_overrides(tmp_path) -> None:
@@ -152,6 +183,21 @@ def test_a_csv_overrides(tmp_path) -> None:
     found = pair_as_told(captures, read_told_pairs(table))
     assert [(row.pair_id, row.short_path, row.exposure_ratio) for row in found.pairs] == [("bridge_00", "c.dng", 100)]
     assert [row.path for row in found.unpaired] == ["a.dng"]
+
+
+@pytest.mark.parametrize(
+    ("long", "scene_id"), [("b.dng", "b"), ("night/b.dng", "night-b"), ("b", "b"), ("b.old.dng", "b.old")]
+)
+def test_a_csv_without_scenes_names_each_by_its_long_frame(tmp_path, long: str, scene_id: str) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"short,long\na.dng,{long}\n")
+    assert read_told_pairs(table) == [ToldPair(short="a.dng", long=long, scene_id=scene_id)]
+
+
+@pytest.mark.parametrize("name", ["IMG_1.dng", "IMG.2.dng", "IMG_3", ".dng", "IMG_4."])
+def test_a_scene_has_the_name_of_its_first_frame_without_its_ending(name: str) -> None:
+    (alone,) = pair([frame(name, 1, 0)]).unpaired
+    assert alone.scene_id == PurePosixPath(name).stem
 
 
 @pytest.mark.parametrize(
