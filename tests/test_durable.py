@@ -1,9 +1,11 @@
 """A file is whole or absent."""
 
+import fcntl
 import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,18 +59,42 @@ def test_a_sweep_removes_the_parts_of_the_dead_and_nothing_else(tmp_path) -> Non
 
 
 def test_a_part_that_is_swept_before_it_is_locked_is_made_again(tmp_path, monkeypatch) -> None:
-    real = os.fstat
-    swept = iter([lambda: [part.unlink() for part in parts(tmp_path)]])
+    lock, swept = fcntl.flock, iter([lambda: [part.unlink() for part in parts(tmp_path)]])
 
-    def fstat(handle: int) -> os.stat_result:
+    def sweep_and_lock(handle: object, kind: int) -> None:
         for act in swept:
             act()
-        return real(handle)
+        lock(handle, kind)
 
-    monkeypatch.setattr(os, "fstat", fstat)
+    monkeypatch.setattr(fcntl, "flock", sweep_and_lock)
     write_whole(tmp_path / "table", b"new")
     assert (tmp_path / "table").read_bytes() == b"new"
     assert parts(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_message(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(MissingResourceError, match=r"file/table cannot be written \(File exists\)"):
+        write_whole(tmp_path / "file/table", b"new")
+
+
+def handles() -> set[str]:
+    return {path.name for path in Path("/proc/self/fd").iterdir()}
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+def test_no_file_is_left_open(tmp_path) -> None:
+    write_whole(tmp_path / "table", b"four")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / ".0123456789abcdef.part").touch()
+    before = handles()
+    sweep(tmp_path)
+    write_whole(tmp_path / "table", b"four")
+    assert read_bounded(tmp_path / "table", 4) == b"four"
+    for name in ("table", "pipe"):
+        with pytest.raises(IntegrityError):
+            read_bounded(tmp_path / name, 3)
+    assert handles() <= before
 
 
 def test_a_sweep_of_a_folder_that_is_not_there_does_nothing(tmp_path) -> None:
