@@ -50,6 +50,7 @@ def test_one_stop_of_aperture_time_or_iso_is_the_same_light():
         ("2shots", None),
         ("00001_00_0s", None),
         ("night_1-0s", None),
+        ("night_1-010s", Fraction(1, 10)),
         ("", None),
     ],
 )
@@ -64,6 +65,10 @@ def test_a_name_states_a_time_or_none(stem, seconds):
         (Fraction(333333, 10_000_000), "1/30 s"),
         (Fraction(2, 5), "0.4 s"),
         (Fraction(1, 8000), "1/8000 s"),
+        (0.00803, "1/125 s"),
+        (0.25, "1/4 s"),
+        (Fraction(2, 7), "0.2857 s"),
+        (Fraction(1, 3), "0.3333 s"),
         (10.0, "10 s"),
     ],
 )
