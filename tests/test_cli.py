@@ -4,11 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from sidcurate.cli import VERBS, main
+from sidcurate.cli import VERBS, main, options
+from sidcurate.errors import MissingResourceError
 
 HEAVY = {"boto3", "distributed", "numpy", "pandas", "pyarrow", "rawpy", "rich", "torch", "jinja2", "pebble", "sidtrain"}
 
@@ -91,3 +93,40 @@ def test_the_rules_fit_a_terminal(columns: str, wide: bool, monkeypatch: pytest.
     assert all(len(line) <= int(columns) for line in lines)
     assert any("The same bytes stand under two names." in line for line in lines), "in one line, not in a narrow column"
     assert lines[0].startswith("code") == wide
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        ("import ctypes; ctypes.CDLL('libcublas.so.12')", "OSError: libcublas.so.12: cannot open shared object file"),
+        ("from torch._C import *", "ModuleNotFoundError: No module named 'torch._C'"),
+        ("raise RuntimeError('built for another NumPy')", "RuntimeError: built for another NumPy"),
+    ],
+)
+def test_a_torch_that_is_installed_but_broken_is_said_to_be_so(tmp_path: Path, module: str, said: str) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(module)
+    command = [sys.executable, "-m", "sidcurate", "weights", "import", "weights.pt", "out"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
+    assert done.returncode == 4
+    assert f"sidcurate: torch is installed, but cannot be loaded ({said}" in done.stderr
+    assert "pip install --force-reinstall torch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_a_package_s_name_is_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hollow_torch").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(options, "TRAIN_EXTRA", ("hollow_torch",))
+    with pytest.raises(MissingResourceError, match=r"hollow_torch is not installed: pip install 'sidcurate\[train\]'"):
+        options.require_train_extra()
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr("sidcurate.cli.weights.require_train_extra", fail)
+    with pytest.raises(ValueError, match="ours"):
+        CliRunner().invoke(main, ["weights", "import", "x", "y"], catch_exceptions=False)

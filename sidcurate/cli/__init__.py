@@ -13,6 +13,7 @@ import select
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -82,13 +83,12 @@ class Verbs(click.Group):
         except SidcurateError as error:
             click.echo(f"sidcurate: {error}", err=True)
             ctx.exit(error.exit_code)
-        except OSError as error:
+        except Exception as error:
             if isinstance(error, BrokenPipeError) and _silenced():
                 ctx.exit(SIGNALED + signal.SIGPIPE)
-            click.echo(f"sidcurate: {_in_words(error)}; free space, permit it, or name another place", err=True)
-            ctx.exit(MissingResourceError.exit_code)
-        except MemoryError as error:
-            click.echo(f"sidcurate: the memory is not enough ({error}); end other programs, then run again", err=True)
+            if (lacking := _lacking(error)) is None:
+                raise
+            click.echo(f"sidcurate: {lacking}", err=True)
             ctx.exit(MissingResourceError.exit_code)
         except KeyboardInterrupt as interrupt:
             click.echo("sidcurate: interrupted; what was finished is kept", err=True)
@@ -132,8 +132,27 @@ def _raise_terminated(number: int, frame: FrameType | None) -> None:
     raise Terminated
 
 
-def _in_words(error: OSError) -> str:
-    return f"{error.filename}: {error.strerror}" if error.filename else str(error)
+def _lacking(error: Exception) -> str | None:
+    """Return what this machine lacks by an error, and what to do; None where the error tells of a fault of ours."""
+    if package := _broken_package(error):
+        return (
+            f"{package} is installed, but cannot be loaded ({type(error).__name__}: {error}): install it again, "
+            f"`pip install --force-reinstall {package}`"
+        )
+    if isinstance(error, MemoryError):
+        return f"the memory is not enough ({error}); end other programs, then run again"
+    if isinstance(error, OSError):
+        said = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        return f"{said}; free space, permit it, or name another place"
+    return None
+
+
+def _broken_package(error: Exception) -> str | None:
+    """Return the package of others that raised an error while it was imported, the innermost; None where none did."""
+    known = {"sidcurate", "sidtrain", *sys.stdlib_module_names}
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__) if frame.f_code.co_name == "<module>"]
+    packages = [str(frame.f_globals["__name__"]).partition(".")[0] for frame in frames]
+    return next((package for package in reversed(packages) if package not in known), None)
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

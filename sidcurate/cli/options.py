@@ -165,6 +165,7 @@ def require_train_extra() -> None:
 
     from sidcurate.errors import MissingResourceError
 
-    missing = [name for name in TRAIN_EXTRA if find_spec(name) is None]
+    # A folder of that name, left by an installation that went wrong or just standing here, has no origin.
+    missing = [name for name in TRAIN_EXTRA if (found := find_spec(name)) is None or found.origin is None]
     if missing:
         raise MissingResourceError(f"{', '.join(missing)} is not installed: pip install 'sidcurate[train]'")
