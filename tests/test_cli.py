@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from sidcurate.cli import VERBS, main, options
 from sidcurate.errors import MissingResourceError
@@ -123,10 +123,24 @@ def test_a_folder_of_a_package_s_name_is_no_package(tmp_path: Path, monkeypatch:
         options.require_train_extra()
 
 
-def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def import_that_raises(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> Result:
     def fail() -> None:
-        raise ValueError("ours")
+        raise fault
 
     monkeypatch.setattr("sidcurate.cli.weights.require_train_extra", fail)
-    with pytest.raises(ValueError, match="ours"):
-        CliRunner().invoke(main, ["weights", "import", "x", "y"], catch_exceptions=False)
+    return CliRunner().invoke(main, ["weights", "import", "x", "y"], catch_exceptions=False)
+
+
+def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match="ours"):
+        import_that_raises(RuntimeError("ours"), monkeypatch)
+
+
+@pytest.mark.parametrize(
+    "fault", [MemoryError("8 GiB"), RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 8 GiB")]
+)
+def test_too_little_memory_is_said_in_any_verb(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = import_that_raises(fault, monkeypatch)
+    assert done.exit_code == 4
+    assert done.stderr.startswith("sidcurate: the memory is not enough (")
+    assert done.stderr.endswith("8 GiB); end other programs, then run again\n")

@@ -21,7 +21,7 @@ from typing import Any, TextIO
 
 import click
 
-from sidcurate import __version__
+from sidcurate import __version__, memory
 from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
 
 # In the order in which a person meets them.
@@ -139,7 +139,7 @@ def _lacking(error: Exception) -> str | None:
             f"{package} is installed, but cannot be loaded ({type(error).__name__}: {error}): install it again, "
             f"`pip install --force-reinstall {package}`"
         )
-    if isinstance(error, MemoryError):
+    if memory.ran_out(error):
         return f"the memory is not enough ({error}); end other programs, then run again"
     if isinstance(error, OSError):
         said = f"{error.filename}: {error.strerror}" if error.filename else str(error)

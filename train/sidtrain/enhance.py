@@ -73,7 +73,7 @@ def enhance(
     Raises:
         UsageError: a ratio that is not positive, a raw that is none for this network, or a network of no pictures.
         UnreadableRawError: no reader gets the pixels.
-        SidcurateError: what `checkpoint.load` and `devices.pick` raise.
+        SidcurateError: what `checkpoint.load`, `devices.pick` and `devices.faults_in_words` raise.
     """
     if ratio is not None and not 0 < ratio < math.inf:
         raise UsageError(f"the ratio is {ratio:g}; give a positive number, such as 100")
@@ -88,7 +88,8 @@ def enhance(
     taken = shot.read(raw_path, recipe, sidecar.zeros)
     chosen = shot.metered(taken, ratio, _metered_span(recipe))
     planes = patches.network_input(taken.planes, taken.black, taken.white, chosen.ratio, recipe.input_clip)
-    picture = tiles.picture(model.to(device), planes, progress)
+    with devices.faults_in_words("end other programs, or give --device-type cpu"):
+        picture = tiles.picture(model.to(device), planes, progress)
     shown = upright(_sixteen_bit(picture), taken.orientation)
     return Enhanced(shown, chosen, taken.levels, taken.orientation, recipe)
 

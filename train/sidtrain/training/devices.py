@@ -9,16 +9,18 @@ from pathlib import Path
 
 import torch
 
+from sidcurate import memory
 from sidcurate.errors import MissingResourceError
 from sidtrain.recipe import DeviceType, Recipe
 
 _STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
-# What torch says when it has no memory left, where it does not raise a class of its own.
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
 def pick(wanted: DeviceType, place: int = 0) -> torch.device:
     """Return the device of a process: the one asked for, or with "auto" a GPU where there is one.
+
+    Nothing is put on it yet. From then on single precision on CUDA is what its name says: by torch's default a
+    convolution there rounds what goes in to the 10 bits of TF32.
 
     Args:
         wanted: the recipe's `device_type`.
@@ -41,7 +43,7 @@ def pick(wanted: DeviceType, place: int = 0) -> torch.device:
             f"process {place + 1} of this machine has no CUDA device of its own, there are "
             f"{torch.cuda.device_count()}: start at most so many with --launch"
         )
-    torch.cuda.set_device(place)
+    torch.backends.cudnn.allow_tf32 = False
     return torch.device("cuda", place)
 
 
@@ -66,19 +68,32 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 @contextmanager
-def memory_in_words(recipe: Recipe) -> Iterator[None]:
-    """Turn running out of memory into what to lower.
+def faults_in_words(cure: str) -> Iterator[None]:
+    """Turn running out of memory, and a GPU that fails, into what to do.
+
+    Args:
+        cure: what to do where memory is short.
 
     Raises:
-        MissingResourceError: in place of the allocator's own error, on any device.
+        MissingResourceError: in place of the allocator's or the driver's own error.
     """
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not _NO_MEMORY.search(str(error)):
-            raise
-        raise MissingResourceError(
-            f"out of memory at patch {recipe.patch}, batch {recipe.batch}, width {recipe.width} "
-            f"({str(error).splitlines()[0] if str(error) else type(error).__name__}): lower `patch` first, then "
-            "`batch`, then `width` in the recipe, or share the batch with --launch"
-        ) from error
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        if memory.ran_out(error):
+            raise MissingResourceError(f"out of memory ({reason}): {cure}") from error
+        if isinstance(error, torch.AcceleratorError):
+            raise MissingResourceError(
+                f"the GPU failed ({reason}): run again; where that never helps, install a torch that is built for this "
+                "GPU and its driver, or give --device-type cpu"
+            ) from error
+        raise
+
+
+def smaller(recipe: Recipe) -> str:
+    """Return what to lower where a training does not fit in memory."""
+    return (
+        f"lower `patch` ({recipe.patch}) first, then `batch` ({recipe.batch}), then `width` ({recipe.width}) in the "
+        "recipe, or share the batch with --launch"
+    )

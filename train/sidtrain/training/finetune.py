@@ -110,10 +110,10 @@ def finetune(
 
     Raises:
         UsageError: the run exists (or does not, to resume), the patch does not fit, or the loss is not finite.
-        MissingResourceError: no such device, or out of memory.
+        MissingResourceError: no such device, or it fails, or memory ran out.
         SidcurateError: what `store.build` and `checkpoint.load` raise.
     """
-    with parallel.joined(recipe.device_type) as group, devices.memory_in_words(recipe):
+    with devices.faults_in_words(devices.smaller(recipe)), parallel.joined(recipe.device_type) as group:
         model, initial = _beginning(recipe, run_dir, init, resume, group)
         for line in runs.leaks(manifest, initial):
             say(line)

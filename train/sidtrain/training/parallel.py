@@ -84,6 +84,8 @@ def joined(device_type: DeviceType) -> Iterator[Group]:
         MissingResourceError: there is no such device.
     """
     device = devices.pick(device_type, int(os.environ.get("LOCAL_RANK", "0")))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # Where nccl and what names no device go too.
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1:
         yield Group(device)
