@@ -203,6 +203,16 @@ def test_the_training_state_comes_back(tmp_path: Path) -> None:
     assert loaded == state
 
 
+def test_the_state_of_a_training_on_a_gpu_can_be_read_without_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its execution then says where it goes on; and of several GPUs the first does not get the tensors of all."""
+    with monkeypatch.context() as on_a_gpu:
+        on_a_gpu.setattr(torch.serialization, "location_tag", lambda storage: "cuda:0")
+        checkpoint.save_state(tmp_path / "state.pt", {"tensor": torch.arange(3)})
+    assert torch.equal(checkpoint.load_state(tmp_path / "state.pt")["tensor"], torch.arange(3))
+
+
 class Hostile:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return print, ("run",)

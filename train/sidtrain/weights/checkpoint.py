@@ -221,7 +221,7 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def load_state(path: Path) -> dict[str, Any]:
-    """Return the state of a training; no code in the file is run.
+    """Return the state of a training, on the CPU wherever it was; no code in the file is run.
 
     Raises:
         UsageError: there is none.
@@ -231,7 +231,8 @@ def load_state(path: Path) -> dict[str, Any]:
         raise UsageError(f"nothing to resume: {path} is not there; start again without --resume under another --name")
     try:
         _require_checksums(path)
-        return dict(torch.load(path, weights_only=True))
+        # Left where they were, the tensors of all processes would meet on the first GPU, or on one that is not here.
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch leaks the errors of zipfile, pickle and its own reader alike
         raise IntegrityError(f"{path} cannot be read ({error}); start again under another --name") from error
 
