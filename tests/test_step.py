@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sidcurate.errors import MissingResourceError
 from sidtrain.architectures import Architecture
 from sidtrain.data.feed import Batch
 from sidtrain.execution import Execution
@@ -120,3 +121,15 @@ def test_a_trial_measures_every_way_and_goes_on_without_a_compiler(tmp_path: Pat
     assert sum("<- chosen" in line for line in measured) == 1
     assert "compiled: torch.compile fails here" in compiled
     assert "install a C++ compiler" in compiled
+
+
+def test_a_gpu_without_triton_is_told_what_compiling_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is an error of its own there, none of the compiler's."""
+
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        raise torch._inductor.exc.TritonMissing(None)
+
+    monkeypatch.setattr(torch, "compile", lambda network: fail)
+    step = Step(network(), "l1", REFERENCE.model_copy(update={"compiled": True}), Group(CPU))
+    with pytest.raises(MissingResourceError, match=r"torch.compile fails here \(Cannot find .*, and Triton for a GPU"):
+        step(batch(), 1e-3)

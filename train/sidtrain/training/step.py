@@ -1,6 +1,8 @@
 """One step of a training: network, loss and Adam, computed in the way that the run's execution says."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -45,35 +47,33 @@ class Step:
         self._autocast = partial(torch.autocast, group.device.type, torch.bfloat16, enabled=execution.bf16)
         network = group.wrapped(self.model)
         self._network: Callable[[Tensor], Tensor] = torch.compile(network) if execution.compiled else network
+        self._compiling = _compiling if execution.compiled else nullcontext
 
     def __call__(self, batch: Batch, rate: float) -> float:
         """Do one step of Adam and return the loss before it, over the whole batch of the group.
 
-        A loss that is not finite changes no weight.
+        A loss that is not finite changes no weight. The host waits for the loss alone: on a GPU the rest of the step
+        runs on while the next batch is fetched.
 
         Raises:
-            MissingResourceError: torch.compile has no compiler here.
+            MissingResourceError: torch.compile does not work here.
         """
         x = batch.input.to(memory_format=self._layout)  # (n, 4, p, p)
-        error = self._loss(self._output(x).float(), batch.target)  # of the output as it is, not clipped
-        mean = self._group.mean(error.detach())
-        if torch.isfinite(mean):
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            self.optimizer.zero_grad()
-            error.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-        return float(mean)
-
-    def _output(self, x: Float[Tensor, "n c p p"]) -> Float[Tensor, "n k ps ps"]:
-        try:
+        with self._compiling():
             with self._autocast():
-                return self._network(x)
-        except torch._dynamo.exc.BackendCompilerFailed as error:
-            reason = str(error).splitlines()[0]
-            raise MissingResourceError(
-                f"torch.compile fails here ({reason}): install a C++ compiler; a run that began with it needs it"
-            ) from error
+                output = self._network(x)  # (n, 3, 2p, 2p), of planes (n, 4, p, p)
+            error = self._loss(output.float(), batch.target)  # of the output as it is, not clipped
+            mean = float(self._group.mean(error.detach()))
+            if math.isfinite(mean):
+                self._learn(error, rate)
+        return mean
+
+    def _learn(self, error: Float[Tensor, ""], rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.zero_grad()
+        error.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
 
     def state(self) -> dict[str, Any]:
         """Return the weights and Adam's state, to be loaded by `load`."""
@@ -83,3 +83,16 @@ class Step:
         """Take what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+@contextmanager
+def _compiling() -> Iterator[None]:
+    """Say in words what keeps torch.compile from compiling, which it does at the first call, forward and backward."""
+    try:
+        yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        reason = str(error).splitlines()[0]
+        raise MissingResourceError(
+            f"torch.compile fails here ({reason}): install a C++ compiler, and Triton for a GPU; a run that began with "
+            "it needs it"
+        ) from error
