@@ -54,7 +54,7 @@ class Windows:
         x = _turned(self.planes, [cut.planes for cut in self.cuts], device)  # (n, 4, p, p)
         black = _by_plane([cut.black for cut in self.cuts], device)
         scale = _by_plane([cut.scale for cut in self.cuts], device)
-        clip = torch.tensor([cut.clip for cut in self.cuts], dtype=torch.float32).to(device)[:, None, None, None]
+        clip = _by_plane([np.array([cut.clip], np.float32) for cut in self.cuts], device)
         x.sub_(black).clamp_(min=0).mul_(scale).clamp_(max=clip)
         y = _turned(self.target, [cut.target for cut in self.cuts], device)  # (n, 3, 2p, 2p), of planes (n, 4, p, p)
         return Batch(x, self._unit(y), tuple(cut.pair_id for cut in self.cuts))
@@ -137,7 +137,8 @@ def _stacked(images: Sequence[Shaped[np.ndarray, "..."]]) -> Shaped[np.ndarray, 
 
 
 def _by_plane(values: Sequence[Float32[np.ndarray, "c"]], device: torch.device) -> Float[Tensor, "n c 1 1"]:
-    return torch.from_numpy(np.stack(values)).to(device)[..., None, None]
+    # Not pinned: the driver has taken these few bytes when the call returns, but waits for no kernel to take them.
+    return torch.from_numpy(np.stack(values)).to(device, non_blocking=True)[..., None, None]
 
 
 def _gathered(views: Sequence[UInt16[np.ndarray, "..."]], pinned: bool) -> UInt16[Tensor, "n ..."]:
