@@ -92,6 +92,19 @@ def test_a_changed_setting_renders_targets_anew_and_keeps_the_planes(tmp_path: P
     assert sorted(name.split(".", 1)[1] for name in new) == ["target.json"] * 2 + ["target.npy"] * 2
 
 
+def test_another_libraw_decodes_anew_and_mixes_with_no_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = small_session.write_session(tmp_path, ["train"])
+    build(manifest, tmp_path)
+    before = decoded(tmp_path)
+    monkeypatch.setattr(raw, "LIBRAW", "0.99.0")
+    build(manifest, tmp_path)
+    after = decoded(tmp_path)
+    assert len(after) == 2 * len(before)
+    assert {name: after[name] for name in before} == before
+
+
 def test_shorts_that_share_a_long_frame_share_its_target(tmp_path: Path) -> None:
     build(small_session.write_session(tmp_path, ["train"], shorts=3), tmp_path)
     kinds = sorted(name.split(".", 1)[1] for name in decoded(tmp_path))

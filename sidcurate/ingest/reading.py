@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
-import rawpy
-
 from sidcurate.align import detail, trace
 from sidcurate.errors import UnreadableRawError
 from sidcurate.exposure import seconds_in_name
@@ -61,7 +59,7 @@ class LocalReaders:
 
 def reader() -> str:
     """Return what reads: rows of another reader do not hold."""
-    return f"{VERSION}, LibRaw {'.'.join(map(str, rawpy.libraw_version))}"
+    return f"{VERSION}, LibRaw {raw.LIBRAW}"
 
 
 def read_captures(

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import rawpy
@@ -22,6 +23,8 @@ from sidcurate.raws import misnamed
 from sidcurate.raws.dng import SensorTags, sensor_tags
 from sidcurate.raws.extent import extent_at
 from sidcurate.raws.sensor import Sensor, camera_white_balance, color_indices, declared_sensor
+
+LIBRAW: Final = ".".join(map(str, rawpy.libraw_version))
 
 # Codecs that LibRaw, as rawpy ships it, does not have: TIFF compression -> name.
 _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}

@@ -2,8 +2,8 @@
 
 A short frame is kept as its packed planes, a long frame as LibRaw's 16-bit rendering or, for a network from raw to raw,
 as its packed planes too; all as memory-mapped entries (see `sidcurate.storage`). A name is a hash of the raw's content
-and of the settings that made it: a changed raw or setting makes a new entry and leaves the others alone. A build that
-was killed goes on with what it left.
+and of the settings and the LibRaw that made it: where one of them changes a new entry is made, and the others are left
+alone. A build that was killed goes on with what it left.
 """
 
 import math
@@ -30,7 +30,7 @@ from sidtrain import normalization
 from sidtrain.architectures import Target
 from sidtrain.normalization import DECLARED, LevelsPolicy, LevelsSource, PlaneLevels
 
-_FORMAT = 3  # raise it when the same raw and settings give other bytes
+_FORMAT = 3  # raise it when the same raw, settings and LibRaw give other bytes
 _AROUND_BYTES = 4096  # header of the array and the record beside it, at most
 
 
@@ -202,9 +202,14 @@ def _job(capture: Capture, raw_root: Path, store: Path, settings: StoreSettings,
     if capture.cfa_kind != settings.cfa_kind or capture.cfa is None or capture.sha256 is None:
         raise _unfit(capture, settings.cfa_kind)
     layout = cfa.layout(capture.cfa, settings.packing)
-    how = asdict(rendering) if rendering else None
-    what = {"raw": capture.sha256, "cfa": capture.cfa, "packing": settings.packing, "rendering": how}
-    made_from = {"format": _FORMAT, **what}
+    made_from = {
+        "format": _FORMAT,
+        "libraw": raw.LIBRAW,
+        "raw": capture.sha256,
+        "cfa": capture.cfa,
+        "packing": settings.packing,
+        "rendering": asdict(rendering) if rendering else None,
+    }
     return _Job(
         root=raw_root,
         capture=capture,
