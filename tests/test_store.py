@@ -1,6 +1,8 @@
 """The store: decoded once, whole or absent, and never another raw than the manifest's."""
 
+import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from sidcurate.errors import IntegrityError, MissingResourceError, UnreadableRaw
 from sidcurate.manifests import Manifest
 from sidcurate.raws import raw
 from sidcurate.schemas import Capture
+from sidcurate.storage import entries
 from sidtrain.data import store
 from sidtrain.data.store import Entry, RenderingRecord, StoreSettings
 from sidtrain.normalization import LevelsPolicy
@@ -417,4 +420,19 @@ def test_more_frames_than_a_process_may_open_files_are_mapped_and_a_shared_targe
         return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True).stdout
 
     assert told(64, 4096) == "120 2\n"
-    assert "the store has 122 files for these pairs, and the system lets one process open 100 at most" in told(64, 100)
+    said = (
+        "the store has 122 files for these pairs, and the system lets this process open no more (Too many open files)"
+    )
+    assert said in told(64, 100)
+
+
+def test_where_the_whole_system_has_no_file_left_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the limit of the process may be none at all."""
+
+    def refuse(pixels: Path, shape: object) -> None:
+        raise OSError(errno.ENFILE, "Too many open files in system")
+
+    monkeypatch.setattr(entries, "read", refuse)
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with pytest.raises(MissingResourceError, match=r"2 files .*open no more \(Too many open files in system\): raise"):
+        store._opened({Path("a"): (1,), Path("b"): (1,)})

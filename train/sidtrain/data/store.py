@@ -263,21 +263,29 @@ def _opened(shapes: Mapping[Path, tuple[int, ...]]) -> Opened:
         MissingResourceError: the system lets this process open no more files.
         SidcurateError: what `entries.read` raises.
     """
-    # Each mapped file counts as open: SID's training set has 2,000, and a shell allows 1,024 unless it is asked.
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY:
-        wanted = soft + len(shapes)
-        wanted = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    _permit_more_files(len(shapes))
     try:
         return {path: entries.read(path, shape) for path, shape in shapes.items()}
     except OSError as error:
         if error.errno not in entries.NO_MORE_FILES:
             raise
         raise MissingResourceError(
-            f"the store has {len(shapes)} files for these pairs, and the system lets one process open {hard} at most: "
-            f"raise that to {wanted + len(shapes)} (`ulimit -Hn`, or the limits of the job), or take fewer scenes"
+            f"the store has {len(shapes)} files for these pairs, and the system lets this process open no more "
+            f"({error.strerror}): raise its limit by so many (`ulimit -Hn`, or the limits of the job), or take fewer "
+            "scenes"
         ) from error
+
+
+def _permit_more_files(count: int) -> None:
+    """Raise the number of files that this process may open, as far as the system allows.
+
+    Each mapped file counts as open: SID's training set has 2,000, and a shell allows 1,024 unless it is asked.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY:
+        wanted = soft + count
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _entry(
