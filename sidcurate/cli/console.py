@@ -1,6 +1,7 @@
 """Talk to the person at the terminal on stderr, so that stdout holds results only; and the console of those."""
 
 import shlex
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -12,11 +13,14 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
 
-class Report(Protocol):
-    """Takes how far a stage of the work is."""
+_SHOWN_EVERY_S = 0.1
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "", unit: str = "", each: int = 1) -> None:
-        """Show `done` of `total`; `note` is anything worth seeing beside it.
+
+class Report(Protocol):
+    """Takes how far a stage of the work is, as often as it likes: a person is shown no more than can be seen."""
+
+    def __call__(self, stage: str, done: int, total: int | None, note: str = "", unit: str = "", each: int = 1) -> None:
+        """Show `done` of `total`, None as long as nobody knows it; `note` is anything worth seeing beside it.
 
         The rate is told in `unit`, of which one of `total` holds `each`.
         """
@@ -59,8 +63,14 @@ def progress() -> Iterator[Report]:
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
+        due = 0.0
 
-        def report(stage: str, done: int, total: int, note: str = "", unit: str = "", each: int = 1) -> None:
+        def report(stage: str, done: int, total: int | None, note: str = "", unit: str = "", each: int = 1) -> None:
+            nonlocal due
+            now = time.monotonic()
+            if stage in tasks and done != total and now < due:
+                return
+            due = now + _SHOWN_EVERY_S
             if stage not in tasks:
                 tasks[stage] = bars.add_task(stage, total=total, note="")
             speed = bars.tasks[list(tasks).index(stage)].speed

@@ -24,7 +24,8 @@ from sidcurate.source import PairingRules, Source
 from sidcurate.tables.bounded import Packed
 from sidcurate.tables.rows import Rows
 
-Progress: TypeAlias = Callable[[str, int, int], None]
+Progress: TypeAlias = Callable[[str, int, int | None], None]
+"""Takes a stage in words, the count done in it, and the count to do, None as long as nobody knows it."""
 # What an ingest is made from, and makes. Findings that somebody commits meanwhile are but stale.
 NOT_FINDINGS = Capture, Pair, Unpaired
 
@@ -121,7 +122,7 @@ def ingest(
         times: exposure times to put in the place of the headers'; by default as the last time.
         jobs: worker processes; one a core by default.
         readers: who reads the raws; these processes by default, which measure the pairs in any case.
-        progress: called with the stage in words, the count done in it and the count to do.
+        progress: called as often as there is something to say.
         headers_only: read no more of new raws than their headers; an ingest without it completes their rows.
         dry_run: read everything, write nothing; what only traces tell stays unknown.
 
@@ -171,7 +172,7 @@ def ingest_shard(
         rules: how all will be paired.
         times: as for `ingest`, as are the others.
         jobs: worker processes.
-        progress: called with the stage in words, the count done in it and the count to do.
+        progress: called as often as there is something to say.
         dry_run: read everything, write nothing.
 
     Raises:
@@ -203,7 +204,8 @@ def _start(
 ) -> _Start:
     """Return what the ingest of a manifest, or of a shard of it, goes out from; errors as of `ingest`."""
     place = Folder(root) if isinstance(root, Path) else root
-    found, stood = place.scan(), place.standing()
+    found, stood = place.scan(lambda count: progress("listing raws", count, None)), place.standing()
+    progress("listing raws", len(found.raws), len(found.raws))
     last = source.read(directory)
     source.check_same_root(last, place.name, directory)
     before = manifests.load(directory, progress) if (directory / manifests.SUMS).exists() else None

@@ -18,8 +18,6 @@ from sidcurate.pairs.grouping import Scene, in_order, role_of, scene_name, scene
 from sidcurate.schemas import Capture, Pair, Split, Unpaired
 from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
-_TOLD_EVERY = 1000  # Captures: to show a bar for each scene would take as long as to pair them.
-
 
 class Match(NamedTuple):
     """What pairing says of a pair, under the names of `Pair`: a million of these fit where records would not."""
@@ -64,16 +62,14 @@ def pair(
         _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
     ]
     readable = [capture for capture in captures if capture.status != "unreadable"]
-    done = told = 0
+    done = 0
     progress(done, len(readable))  # To tell the scenes of many captures takes its time.
     for scene in _with_unique_ids(scenes(readable, scene_gap_s)):
         found, left = _pair_scene(scene)
         pairs += found
         unpaired += left
         done += len(scene.captures)
-        if done - told >= _TOLD_EVERY or done == len(readable):
-            told = done
-            progress(done, len(readable))
+        progress(done, len(readable))
     return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
 
 

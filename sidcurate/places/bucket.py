@@ -1,6 +1,6 @@
 """Raws in an object store: what stands below `s3://bucket/prefix`, as if it were a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -26,8 +26,11 @@ class Bucket(Objects):
     # A slow line needs its time for a raw of 100 MB.
     seconds: ClassVar[float] = 600.0
 
-    def scan(self) -> Scan:
+    def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
         """Return what stands below the prefix, by the rules of a folder: hidden names are left out.
+
+        Args:
+            progress: called with the count of raws found so far.
 
         Raises:
             UsageError: the bucket is missing, may not be listed, or holds no raw file there.
@@ -43,6 +46,7 @@ class Bucket(Objects):
                 found.others[NO_PATH] += 1
             elif found.takes(path, self._head):
                 found.raws.append(listed)
+                progress(len(found.raws))
         return found.checked()
 
     def read(self, file: RawFile) -> bytes:

@@ -5,7 +5,7 @@ reads, so that it must be small and mean the same there.
 """
 
 import os
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,8 @@ class Place(Protocol):
     def seconds(self) -> float:
         """How long one file may take to be read and measured."""
 
-    def scan(self) -> Scan:
-        """Return what is there.
+    def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
+        """Return what is there; `progress` is called with the count of raws found so far.
 
         Raises:
             UsageError: it is missing, cannot be listed, or holds no raw file.
@@ -69,9 +69,9 @@ class Folder:
         """The absolute path."""
         return str(self.root.resolve())
 
-    def scan(self) -> Scan:
+    def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
         """Return what the folder and those below it hold; see `scan.scan`."""
-        return scan(self.root)
+        return scan(self.root, progress)
 
     def read(self, file: RawFile) -> bytes:
         """Return the bytes of a raw; see `rawfile.read_whole`."""

@@ -114,10 +114,14 @@ class RawFile(NamedTuple):
         return (self.size_bytes, self.mtime_ns) if self.etag is None else (self.size_bytes, self.mtime_ns, self.etag)
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, progress: Callable[[int], None] = lambda found: None) -> Scan:
     """Return what a folder and the folders below it hold.
 
     Links to folders are not followed, nor links that lead out of the folder; hidden files are left out.
+
+    Args:
+        root: the folder.
+        progress: called with the count of raws found so far.
 
     Raises:
         UsageError: the folder cannot be listed, or holds no raw file.
@@ -128,6 +132,7 @@ def scan(root: Path) -> Scan:
             found.others[kind] += 1
         elif found.takes(path, head):
             found.raws += _as_listed(path, entry)
+            progress(len(found.raws))
     return found.checked()
 
 
