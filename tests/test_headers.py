@@ -5,8 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -17,8 +21,10 @@ from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.ingest import headers
 from sidcurate.ingest.folder import ingest
-from sidcurate.places.place import Folder
-from sidcurate.places.scan import scan
+from sidcurate.isolation import crew
+from sidcurate.places.place import Folder, Place
+from sidcurate.places.scan import RawFile, scan
+from sidcurate.raws.directories import Read
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, Stored, write_dng, write_stored
 from tests.fuzz import seeds
@@ -56,6 +62,13 @@ def only(folder: Path) -> Capture:
     return headers.read_capture(Folder(folder), file, "cam")
 
 
+def rows_of(place: Place, files: list[RawFile], jobs: int = 1) -> list[Capture]:
+    """Return what headers say, in the order of the files."""
+    with crew(jobs) as workers:
+        found = dict(headers.read_captures(place, files, "cam", workers))
+    return [found[file] for file in files]
+
+
 def same_where_known(header: Capture, full: Capture) -> set[str]:
     """Return the facts that a scan knows; each must be that of the full ingest."""
     known = {name for name, value in header.model_dump().items() if value is not None} - ADDED
@@ -86,7 +99,7 @@ def test_what_a_scan_says_of_a_dng_a_full_ingest_says_too(tmp_path: Path, tags: 
 def test_a_scan_knows_of_other_containers_what_their_exif_says(tmp_path: Path) -> None:
     for name, content in {"a.cr3": cr3(IMAGE, EXIF), "b.raf": raf(IMAGE, EXIF), "c.nef": tiff(IMAGE, EXIF)}.items():
         (tmp_path / name).write_bytes(content + bytes(5000))
-    rows = [row for _, row in headers.read_captures(Folder(tmp_path), scan(tmp_path).raws, "cam")]
+    rows = rows_of(Folder(tmp_path), scan(tmp_path).raws)
     assert {(row.status, row.exposure_den, row.iso, row.f_number, row.lens_model) for row in rows} == {
         ("header", 30, 1600, 2.8, "EF 35mm")
     }
@@ -160,6 +173,53 @@ def test_nothing_is_trained_on_that_only_a_header_tells_of(raws: Path, tmp_path:
         verdicts.judged_pairs(manifests.load(tmp_path / "m/cam"))
     report = run("report", "--manifests", tmp_path / "m", "--device", "cam")
     assert "of 8 raws of cam only the header was read" in report.stdout
+
+
+# By workers, where there are many.
+
+
+class Stuck(Folder):
+    """A disk that does not give one of its files."""
+
+    seconds: ClassVar[float] = 3.0
+
+    @contextmanager
+    def opened(self, file: RawFile) -> Iterator[Read]:
+        if file.path == "00001_00_0.1s.dng":
+            time.sleep(60)
+        with super().opened(file) as read:
+            yield read
+
+
+class Wide(Folder):
+    """A place that is asked for several files at once."""
+
+    at_once: ClassVar[int] = 3
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(headers, "_FEW", 0)
+    monkeypatch.setattr(headers, "_AT_ONCE", 3)
+
+
+@pytest.mark.parametrize("place", [Folder, Wide])
+def test_workers_read_what_one_process_reads(raws: Path, place: type, request: pytest.FixtureRequest) -> None:
+    files = scan(raws).raws
+    alone = rows_of(place(raws), files)
+    request.getfixturevalue("few_are_many")
+    assert rows_of(place(raws), files, jobs=2) == alone
+    assert [row.path for row in alone] == [file.path for file in files]
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_a_file_that_is_not_given_costs_one_row(raws: Path) -> None:
+    rows = {row.path: row for row in rows_of(Stuck(raws), scan(raws).raws, jobs=2)}
+    stuck = rows.pop("00001_00_0.1s.dng")
+    assert (stuck.status, stuck.sha256) == ("unreadable", None)
+    assert "took longer than 3 s" in (stuck.status_reason or "")
+    assert {row.status for row in rows.values()} == {"header"}
+    assert len(rows) == 7
 
 
 # Within bounds.
@@ -246,7 +306,7 @@ def test_a_file_that_changes_leads_out_or_is_none_has_a_row_that_says_so(raws: P
     (raws / files[2].path).symlink_to(tmp_path)
     (raws / files[3].path).unlink()
     os.mkfifo(raws / files[3].path)
-    rows = [row for _, row in headers.read_captures(Folder(raws), files, "cam")]
+    rows = rows_of(Folder(raws), files)
     assert [row.status for row in rows] == ["unreadable"] * 4 + ["header"]
     for row, words in zip(rows, ("changed while", "No such file", "leads out", "no plain file"), strict=False):
         assert words in (row.status_reason or "")
@@ -376,6 +436,6 @@ def test_of_real_raws_a_scan_says_only_what_a_full_ingest_says(shared: Path, tmp
     folder.mkdir()
     for name in names:
         shutil.copy(shared / "raws" / name, folder)
-    scanned = [row for _, row in headers.read_captures(Folder(folder), scan(folder).raws, "cam")]
+    scanned = rows_of(Folder(folder), scan(folder).raws)
     for header, full in zip(scanned, ingest(folder, tmp_path / "m/cam", jobs=2).captures, strict=True):
         same_where_known(header, full)

@@ -135,7 +135,7 @@ def ingest(
     start = _start(root, directory, rules, times, progress)
     before = start.before
     with crew(jobs) as workers:
-        who = headers.HeaderReaders() if headers_only else readers or reading.LocalReaders(workers)
+        who = headers.HeaderReaders(workers) if headers_only else readers or reading.LocalReaders(workers)
         packed, read = _captures(start, who, progress, headers_only=headers_only, dry_run=dry_run)
         captures = Rows.of(Capture, packed)
         is_stale = any(kept.is_stale(commit.said) for commit in start.commits)

@@ -1,20 +1,21 @@
 """Raw files -> Captures from their headers alone: some kilobytes of each are read, no pixel is decoded, nothing hashed.
 
-No native code meets these bytes, and what is read of a file has a bound: no worker process needs to die for it. What a
+No native code meets these bytes, and what is read of a file has a bound: workers are there for speed alone. What a
 header does not tell for sure stays unknown. Size, filter array and levels are those of DNGs, which state them; those of
 other makers' files are LibRaw's to know, and a full ingest adds them.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from sidcurate.errors import UnreadableRawError
-from sidcurate.ingest.reading import file_facts, header_facts
+from sidcurate.ingest.reading import file_facts, header_facts, unread
+from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.places.place import Place
 from sidcurate.places.scan import RawFile
 from sidcurate.raws import dng, metadata, misnamed, raw
@@ -29,8 +30,10 @@ MOST_BYTES = 1 << 19
 _FIRST_BYTES, _MORE_BYTES = 1 << 16, 1 << 14
 _SUBFILE, _SUB_IFDS, _PREVIEW = 254, 330, 1
 _LEADING = {_SUBFILE, _SUB_IFDS}
-# Python runs one thread at a time: they are there for disks and servers to be waited for together.
-_THREADS, _AT_ONCE, _AHEAD = 4, 32, 32
+_AT_ONCE = 64
+"""Files that are given to a worker together: to send each alone would take longer than to read it."""
+_FEW = 1 << 12
+"""So many headers are read by the time that workers have started."""
 
 
 class Head:
@@ -62,36 +65,46 @@ class Head:
         return self._read_at(start, count)
 
 
+@dataclass(frozen=True)
 class HeaderReaders:
-    """Who reads no more than headers: threads of this process."""
+    """Who reads no more than headers: this process where there are few, else workers."""
+
+    workers: Crew
 
     def read_captures(
         self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
     ) -> Iterator[tuple[RawFile, Capture]]:
-        """Yield each file with what its header says of it, in order; a header leaves no trace beside the manifest."""
-        return read_captures(place, files, device)
+        """Yield each file with what its header says of it; a header leaves no trace beside the manifest."""
+        return read_captures(place, files, device, self.workers)
 
 
-def read_captures(place: Place, files: Sequence[RawFile], device: str) -> Iterator[tuple[RawFile, Capture]]:
-    """Yield each file with what its header says of it, in order.
+@dataclass(frozen=True)
+class _Task:
+    place: Place
+    files: Sequence[RawFile]
+    device: str
+
+
+def read_captures(
+    place: Place, files: Sequence[RawFile], device: str, workers: Crew
+) -> Iterator[tuple[RawFile, Capture]]:
+    """Yield each file with what its header says of it, as they come.
 
     Args:
         place: where the files are.
         files: what to read.
         device: slug of the camera.
+        workers: who reads, where there are many.
     """
-    batches = (files[start : start + _AT_ONCE] for start in range(0, len(files), _AT_ONCE))
-    running: deque[Future[list[tuple[RawFile, Capture]]]] = deque()
-    pool = ThreadPoolExecutor(_THREADS)
-    try:
-        while True:
-            for batch in islice(batches, _AHEAD - len(running)):
-                running.append(pool.submit(_read_some, place, batch, device))
-            if not running:
-                return
-            yield from running.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    if len(files) < _FEW:
+        for task in _tasks(place, files, device, _AT_ONCE):
+            yield from zip(task.files, _read_some(task), strict=True)
+        return
+    for task, rows in map_isolated(_read_some, _tasks(place, files, device, _AT_ONCE), workers, place.seconds):
+        if isinstance(rows, Failure):  # One of the files hangs: each for itself.
+            yield from _read_apart(task, workers)
+        else:
+            yield from zip(task.files, rows, strict=True)
 
 
 def read_capture(place: Place, file: RawFile, device: str) -> Capture:
@@ -152,5 +165,20 @@ def _is_cut_off(head: Head, size_bytes: int) -> bool:
     return found.get(_SUBFILE) == [_PREVIEW] and bool(places) and min(places) >= size_bytes
 
 
-def _read_some(place: Place, files: Sequence[RawFile], device: str) -> list[tuple[RawFile, Capture]]:
-    return [(file, read_capture(place, file, device)) for file in files]
+def _tasks(place: Place, files: Sequence[RawFile], device: str, count: int) -> Iterator[_Task]:
+    return (_Task(place, files[start : start + count], device) for start in range(0, len(files), count))
+
+
+def _read_some(task: _Task) -> list[Capture]:
+    read = partial(read_capture, task.place, device=task.device)
+    if task.place.at_once == 1:
+        return list(map(read, task.files))
+    with ThreadPoolExecutor(task.place.at_once) as threads:
+        return list(threads.map(read, task.files))
+
+
+def _read_apart(task: _Task, workers: Crew) -> Iterator[tuple[RawFile, Capture]]:
+    tasks = _tasks(task.place, task.files, task.device, 1)
+    for alone, rows in map_isolated(_read_some, tasks, workers, task.place.seconds):
+        (file,) = alone.files
+        yield file, unread(task.place, file, task.device, rows.reason) if isinstance(rows, Failure) else rows[0]

@@ -25,6 +25,8 @@ class Bucket(Objects):
 
     # A slow line needs its time for a raw of 100 MB.
     seconds: ClassVar[float] = 600.0
+    # A request takes some 20 ms, of which the processor is busy for one.
+    at_once: ClassVar[int] = 8
 
     def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
         """Return what stands below the prefix, by the rules of a folder: hidden names are left out.

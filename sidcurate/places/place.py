@@ -27,6 +27,10 @@ class Place(Protocol):
     def seconds(self) -> float:
         """How long one file may take to be read and measured."""
 
+    @property
+    def at_once(self) -> int:
+        """How many requests for a few bytes one process should have on their way at a time."""
+
     def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
         """Return what is there; `progress` is called with the count of raws found so far.
 
@@ -60,6 +64,7 @@ class Folder:
 
     root: Path
     seconds: ClassVar[float] = 120.0
+    at_once: ClassVar[int] = 1
 
     def __str__(self) -> str:
         return str(self.root)
