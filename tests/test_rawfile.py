@@ -47,10 +47,12 @@ def test_a_link_within_the_folder_is_followed_and_one_that_leads_out_is_not(fold
 
 def test_what_is_no_plain_file_is_refused_at_once(folder: Path) -> None:
     os.mkfifo(folder / "pipe.dng")
-    with pytest.raises(UnreadableRawError, match="no plain file"):
-        read_whole(folder, "pipe.dng")
-    with pytest.raises(IsADirectoryError):
-        read_whole(folder, ".")
+    (folder / "day.dng").mkdir()
+    handles = len(list(Path("/dev/fd").iterdir()))
+    for path in ("pipe.dng", "day.dng"):
+        with pytest.raises(UnreadableRawError, match="no plain file"):
+            read_whole(folder, path)
+    assert len(list(Path("/dev/fd").iterdir())) == handles
     with socket.socket(socket.AF_UNIX) as plug:
         plug.bind(os.path.relpath(folder / "plug.dng"))
         with pytest.raises(OSError, match="No such device"):

@@ -14,38 +14,25 @@ from pathlib import Path
 
 from sidcurate.errors import UnreadableRawError
 
-# A frame of the largest sensor, at two bytes a site with a preview, has 0.4 GB.
-LARGEST_BYTES = 2 << 30
+# A frame of the largest sensor, at two bytes a site with a preview, has 0.4 GB. More than this Linux reads in parts.
+LARGEST_BYTES = 0x7FFFEFFF
 _LEADS_OUT = "the path is a link that leads out of the folder; copy the file in"
 _NOT_PLAIN = "it is no plain file; move it out of the folder"
 CHANGED = "the file changed while it was read; ingest again when it is complete"
 
 
 def read_whole(root: Path, path: str, seen: tuple[int, int] | None = None) -> bytes:
-    """Return the bytes of a raw.
-
-    Args:
-        root: folder of the raws.
-        path: of the file, relative to the folder.
-        seen: size in bytes and modification time in ns that the file must still have.
+    """Return the bytes of a raw; what is given and raised is as of `opened`.
 
     Raises:
-        OSError: the file cannot be read.
-        UnreadableRawError: it is no plain file, leads out of the folder, is too large, or changes.
+        UnreadableRawError: it is too large, too.
     """
-    if leads_out(root, root / path):
-        raise UnreadableRawError(_LEADS_OUT)
-    # A pipe that took the place of a file would be waited for.
-    with os.fdopen(os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:
-        before = os.fstat(stream.fileno())
-        if not stat.S_ISREG(before.st_mode):
-            raise UnreadableRawError(_NOT_PLAIN)
-        check_size(before.st_size)
-        content = stream.read(before.st_size + 1)
-        after = os.fstat(stream.fileno())
-    unlike = {_size_and_time(before), _size_and_time(after), _size_and_time((root / path).stat()), seen} - {None}
-    if len(unlike) > 1 or len(content) != before.st_size:
-        raise UnreadableRawError(CHANGED)
+    with opened(root, path, seen) as handle:
+        size_bytes = os.fstat(handle).st_size
+        check_size(size_bytes)
+        content = os.read(handle, size_bytes + 1)
+        if len(content) != size_bytes:
+            raise UnreadableRawError(CHANGED)
     return content
 
 
@@ -63,13 +50,13 @@ def check_size(size_bytes: int) -> None:
 
 
 @contextmanager
-def opened(root: Path, path: str, seen: tuple[int, int]) -> Iterator[int]:
-    """Yield a handle on a raw of which some bytes are to be read.
+def opened(root: Path, path: str, seen: tuple[int, int] | None = None) -> Iterator[int]:
+    """Yield a handle on a raw, which must be the same file under its path when the block ends.
 
     Args:
         root: folder of the raws.
         path: of the file, relative to the folder.
-        seen: size in bytes and modification time in ns that the file must still have, then and when the block ends.
+        seen: size in bytes and modification time in ns that the file must still have.
 
     Raises:
         OSError: the file cannot be opened.
@@ -77,12 +64,13 @@ def opened(root: Path, path: str, seen: tuple[int, int]) -> Iterator[int]:
     """
     handle = _open_inside(root, root / path)
     try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise UnreadableRawError(_NOT_PLAIN)
-        if _size_and_time(os.fstat(handle)) != seen:
+        if seen not in (None, _size_and_time(status)):
             raise UnreadableRawError(CHANGED)
         yield handle
-        if _size_and_time(os.fstat(handle)) != seen:
+        if _size_and_time((root / path).stat()) != _size_and_time(status):
             raise UnreadableRawError(CHANGED)
     finally:
         os.close(handle)
