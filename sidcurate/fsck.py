@@ -20,16 +20,18 @@ from sidcurate.manifests import Manifest
 from sidcurate.pairs import traces
 from sidcurate.places.bucket import Bucket
 from sidcurate.schemas import Capture, FileState
+from sidcurate.sharing import remote
 from sidcurate.source import Seen
 from sidcurate.storage import commits, entries
 from sidcurate.storage.durable import read_bounded
 from sidcurate.tables.rows import Rows
 
-Kind = Literal["table", "source", "trace", "raw", "store entry", "checkpoint", "state"]
+Kind = Literal["table", "source", "remote", "trace", "raw", "store entry", "checkpoint", "state"]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_SIDECAR_BYTES = 1 << 26
 _CUT_OFF = "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
 _RESTORE = "restore it from a copy, or run `sidcurate ingest` again"
+_MEND = "mend it, or delete it and run `sidcurate ingest` again"
 _INGEST_AGAIN = "delete it and run `sidcurate ingest` again, which makes it anew"
 
 
@@ -98,7 +100,8 @@ def examine_manifest(
         return
     rows = manifest.rows(Capture)
     _examine_traces(found, directory, rows, deep=deep)
-    if _examine_source(found, directory):
+    _examine_beside(found, directory, "remote", remote.read, remote.CURE)
+    if _examine_beside(found, directory, "source", source.read, _MEND):
         _examine_raws(found, directory, rows, progress, deep=deep, bucket=bucket)
 
 
@@ -134,17 +137,18 @@ def examine_runs(found: Examination, runs: Path, *, deep: bool) -> None:
         found.add("state", path, _state_fault(path, deep=deep), cure)
 
 
-def _examine_source(found: Examination, directory: Path) -> bool:
-    """Return whether it can be understood where the raws are."""
-    path = source.path(directory)
+def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Callable[[Path], object], cure: str) -> bool:
+    """Return whether what no sum covers, and is committed with the tables, can be understood, or is not there."""
+    name = f"{kind}.json"
+    path = commits.beside(directory, name)
     if not os.path.lexists(path):
         return True
     try:
-        source.read(directory)
+        read(directory)
     except (IntegrityError, OSError) as error:
-        found.add("source", path, _after(path, error), "mend it, or delete it and run `sidcurate ingest` again")
+        found.add(kind, path, _after(path, error), cure)
         return False
-    found.add("source", directory / source.FILE, *((None, "") if path.name == source.FILE else _CUT_OFF))
+    found.add(kind, directory / name, *((None, "") if path.name == name else _CUT_OFF))
     return True
 
 
@@ -182,7 +186,7 @@ def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, s
 
 def _after(path: Path | str, error: Exception) -> str:
     """Return what an error says, without the path that stands beside it."""
-    return str(error).removeprefix(f"{path} ").partition("; ")[0]
+    return str(error).removeprefix(str(path)).lstrip(": ").partition("; ")[0]
 
 
 def _examine_traces(found: Examination, directory: Path, rows: Rows[Capture], *, deep: bool) -> None:

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sidcurate.errors import UsageError
 from sidcurate.storage import commits
-from sidcurate.storage.durable import read_bounded
 from sidcurate.storage.statement import understood
 
 FILE = "source.json"
@@ -63,22 +62,13 @@ def read(directory: Path) -> Source:
     Raises:
         IntegrityError: the file cannot be understood.
     """
-    try:
-        return _read(path(directory))
-    except (FileNotFoundError, NotADirectoryError):
-        try:
-            return _read(directory / FILE)  # A writer gave it its name meanwhile.
-        except (FileNotFoundError, NotADirectoryError):
-            return Source()
+    content = commits.read_beside(directory, FILE, MOST_BYTES)
+    return Source() if content is None else parsed(content, path(directory), "mend it, or delete it and ingest again")
 
 
 def path(directory: Path) -> Path:
     """Return where the file stands: under another name when a writer was cut off in the last rename of its commit."""
     return commits.beside(directory, FILE)
-
-
-def _read(path: Path) -> Source:
-    return parsed(read_bounded(path, MOST_BYTES), path, "mend it, or delete it and ingest again")
 
 
 def parsed(content: bytes, where: object, cure: str) -> Source:

@@ -75,6 +75,17 @@ def test_what_stands_beside_a_commit_goes_with_it(tmp_path, dies_before: str, ne
     assert files(tmp_path).keys() == {"one", "two", "pointer", commits.RECORD}
 
 
+def test_what_gets_its_name_just_after_it_was_found_waiting_is_read(tmp_path, monkeypatch) -> None:
+    commits.replace(tmp_path, NAMES, {"one": b"1"}, beside={"pointer": b"old"})
+    real, renames = commits._give_names, []
+    monkeypatch.setattr(commits, "_give_names", lambda *rename: renames.append(rename))
+    commits.replace(tmp_path, NAMES, {"one": b"2"}, beside={"pointer": b"new"})
+    found = commits.beside(tmp_path, "pointer")
+    real(*renames[-1])
+    monkeypatch.setattr(commits, "beside", lambda folder, name: found)
+    assert commits.read_beside(tmp_path, "pointer", 10) == b"new"
+
+
 def test_what_was_staged_beside_another_commit_is_swept(tmp_path) -> None:
     commits.replace(tmp_path, NAMES, {"one": b"1"}, beside={"pointer": b"old"})
     commits.staged(tmp_path, "pointer", DIGEST).write_bytes(b"new")

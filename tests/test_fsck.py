@@ -271,10 +271,20 @@ def test_a_source_that_cannot_be_understood_is_a_fault_and_hides_no_other(folder
     path = folder / "m" / "cam" / "source.json"
     path.write_text('{"root": 5}')
     flip(entry(folder))
+    assert faults(folder, "--deep")[0] == ("source.json", "root: Input should be a valid string")
     assert [name for name, _ in faults(folder, "--deep")] == ["source.json", entry(folder).name]
     path.unlink()
     path.symlink_to("elsewhere")
     assert faults(folder) == [("source.json", "is a link, which may lead anywhere")]
+
+
+def test_what_is_said_of_buckets_is_looked_at_too(folder) -> None:
+    path = folder / "m" / "cam" / "remote.json"
+    path.write_text('{"s3://team/cam": {"records": [5]}}')
+    assert faults(folder) == [("remote.json", "s3://team/cam.records.0: Input should be a valid string")]
+    path.write_text('{"s3://team/cam": {"records": []}}')
+    assert faults(folder) == []
+    assert "remote ×1" in fsck(folder).stdout
 
 
 def test_a_source_whose_last_rename_is_due_is_found_until_a_verb_writes(folder) -> None:

@@ -6,13 +6,13 @@ It belongs to one machine: no sum covers it. It is committed together with the t
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel
 
-from sidcurate.errors import IntegrityError
 from sidcurate.storage import commits
-from sidcurate.storage.durable import read_bounded
+from sidcurate.storage.statement import understood
 
 FILE = "remote.json"
+CURE = "delete it, then fetch into another folder"
 _MOST_BYTES = 1 << 20
 
 
@@ -29,7 +29,8 @@ class Version(BaseModel):
     sums: dict[str, str] = {}
 
 
-_VERSIONS = TypeAdapter(dict[str, Version])
+class _Versions(RootModel[dict[str, Version]]):
+    """The content of the file."""
 
 
 def read(directory: Path) -> dict[str, Version]:
@@ -38,15 +39,10 @@ def read(directory: Path) -> dict[str, Version]:
     Raises:
         IntegrityError: the file cannot be understood.
     """
-    path = commits.beside(directory, FILE)
-    try:
-        return _VERSIONS.validate_json(read_bounded(path, _MOST_BYTES))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except ValidationError as error:
-        raise IntegrityError(f"{path} cannot be understood; delete it, then fetch into another folder") from error
+    content = commits.read_beside(directory, FILE, _MOST_BYTES)
+    return {} if content is None else understood(_Versions, content, commits.beside(directory, FILE), CURE).root
 
 
 def content(versions: Mapping[str, Version]) -> bytes:
     """Return the bytes of the file."""
-    return _VERSIONS.dump_json(dict(versions), indent=1) + b"\n"
+    return (_Versions(dict(versions)).model_dump_json(indent=1) + "\n").encode()

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,6 +178,18 @@ def beside(folder: Path, name: str) -> Path:
     """Return where the file that goes with the last commit stands, or should."""
     waiting = staged(folder, name, _record_digest(folder))
     return waiting if os.path.lexists(waiting) else folder / name
+
+
+def read_beside(folder: Path, name: str, most_bytes: int) -> bytes | None:
+    """Return the bytes of the file that goes with the last commit, None where there is none.
+
+    Raises:
+        IntegrityError: it is a link, no file at all, or too large.
+    """
+    for path in (beside(folder, name), folder / name):  # A writer may give it its name meanwhile.
+        with suppress(FileNotFoundError, NotADirectoryError):
+            return read_bounded(path, most_bytes)
+    return None
 
 
 def uncommitted(folder: Path, names: Sequence[str], sums: Mapping[str, str]) -> list[Path]:
