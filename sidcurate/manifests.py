@@ -129,7 +129,7 @@ def load(directory: Path, progress: Callable[[str, int, int], None] = _silent) -
         progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
-        UsageError: the folder is a shard.
+        UsageError: the folder is a shard, or holds no manifest.
         IntegrityError: a table is torn, changed, missing or of a newer schema.
     """
     return of_commit(directory, commit(directory), progress)
@@ -139,6 +139,8 @@ def commit(directory: Path) -> commits.Commit:
     """Return the verified bytes of one manifest folder; errors as `load`."""
     if (directory / SHARD).exists():
         raise UsageError(f"{directory} is a shard, not yet a manifest: {_merge(directory.parent)}")
+    if not any((directory / name).exists() for name in (SUMS, *FILES)):
+        raise UsageError(f"{directory} holds no manifest; name the folder of one, such as manifests/canon90d")
     return commits.read(directory, FILES)
 
 
@@ -161,11 +163,12 @@ def frame(directory: Path, model: type[Record]) -> "pd.DataFrame":
     """Return one verified table as a DataFrame, for a notebook; integers that may be unknown stay integers.
 
     Raises:
+        UsageError: as `load`.
         IntegrityError: the table is torn, changed or missing.
     """
     import pandas as pd  # 0.4 s that no verb needs
 
-    packed = _packed(directory, commits.read(directory, FILES), model)
+    packed = _packed(directory, commit(directory), model)
     if packed is None:
         raise IntegrityError(f"{directory} has no table of {model.table}; {commits.START_AGAIN}")
     nullable = {pa.int64(): pd.Int64Dtype()}
