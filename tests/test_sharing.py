@@ -145,6 +145,43 @@ def test_what_is_there_is_neither_sent_nor_fetched_again(
     assert sums(tmp_path / "two/cam") == sums(cam)
 
 
+def test_a_dry_run_says_what_would_go_over_the_line_and_writes_nothing(
+    cam: Path, store: Objects, server: Store, tmp_path: Path
+) -> None:
+    push = ("manifest", "push", cam, "s3://team/cam", "--traces")
+    fetch = ("manifest", "fetch", "s3://team/cam", tmp_path / "two/cam", "--traces")
+    would = run(*push, "--dry-run")
+    assert (would.exit_code, would.stdout) == (0, "s3://team/cam: 5 files and 8 traces to send\n")
+    assert "dry run: nothing was sent" in would.stderr
+    assert (server.sent, (cam / remote.FILE).exists()) == ([], False)
+    assert run(*push).stdout == "s3://team/cam: 5 files and 8 traces sent\n"
+    would = run(*fetch, "--dry-run")
+    assert (would.exit_code, would.stdout) == (0, f"{tmp_path / 'two/cam'}: 3 files and 8 traces to fetch\n")
+    assert not (tmp_path / "two").exists()
+    exchange.fetch(store, tmp_path / "two/cam")
+    change(tmp_path / "two/cam", 30)
+    exchange.push(tmp_path / "two/cam", store)
+    change(cam, 40)
+    for verb in (push, ("manifest", "fetch", "s3://team/cam", cam)):
+        assert run(*verb, "--dry-run").exit_code == 2, "it is refused as the real one would be"
+
+
+def test_tables_and_what_is_said_of_them_are_pushed_of_one_commit(
+    cam: Path, store: Objects, server: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = source.read
+
+    def overtaken(directory: Path) -> source.Source:
+        monkeypatch.setattr(source, "read", real)
+        change(directory, 30)
+        return real(directory)
+
+    monkeypatch.setattr(source, "read", overtaken)
+    with pytest.raises(UsageError, match="was changed by another process meanwhile, and nothing was sent; push again"):
+        exchange.push(cam, store)
+    assert server.sent == []
+
+
 class CutOffError(Exception):
     """The process ends here."""
 
@@ -491,6 +528,7 @@ def test_a_store_that_refuses_is_a_message(
         (("push", "one/cam", "s3://nowhere/cam"), "s3://nowhere/cam cannot be read: there is no such bucket"),
         (("push", "one/cam", "team/cam"), "'team/cam' names no bucket; write s3://bucket or s3://bucket/prefix"),
         (("push", "one/dog", "s3://team/cam"), "'one/dog' does not exist"),
+        (("push", "one", "s3://team/cam"), "one holds no manifest; name the folder of one, such as manifests/canon90d"),
     ],
 )
 def test_a_request_that_cannot_be_is_a_message(

@@ -64,7 +64,8 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @address_argument
 @traces_option
-def push(folder: Path, address: str, traces: bool) -> None:
+@dry_run_option
+def push(folder: Path, address: str, traces: bool, dry_run: bool) -> None:
     """Send the manifest in DIR, such as manifests/canon90d, to a bucket, from which others fetch it.
 
     All its tables change there together. Where somebody else has pushed since this one was fetched, nothing is changed
@@ -73,15 +74,18 @@ def push(folder: Path, address: str, traces: bool) -> None:
     from sidcurate.sharing import exchange
 
     with progress() as report:
-        moved = exchange.push(folder, _store(address), traces=traces, progress=report)
-    click.echo(f"{address}: {_in_words(moved, 'sent', 'all of it is there already')}")
+        moved = exchange.push(folder, _store(address), traces=traces, dry_run=dry_run, progress=report)
+    click.echo(f"{address}: {_in_words(moved, 'to send' if dry_run else 'sent', 'all of it is there already')}")
+    if dry_run:
+        say("dry run: nothing was sent")
 
 
 @command.command(short_help="Bring a manifest from a bucket.")
 @address_argument
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @traces_option
-def fetch(address: str, folder: Path, traces: bool) -> None:
+@dry_run_option
+def fetch(address: str, folder: Path, traces: bool, dry_run: bool) -> None:
     """Bring the manifest that was pushed to a bucket into DIR, such as manifests/canon90d.
 
     Every hash is checked before anything changes here. Rows that were never pushed are not overwritten. The folder of
@@ -92,8 +96,11 @@ def fetch(address: str, folder: Path, traces: bool) -> None:
 
     folder = folder if folder.name else folder.resolve()  # Its name is the device's.
     with progress() as report:
-        moved = exchange.fetch(_store(address), folder, traces=traces, progress=report)
-    click.echo(f"{folder}: {_in_words(moved, 'fetched', 'its tables are here already')}")
+        moved = exchange.fetch(_store(address), folder, traces=traces, dry_run=dry_run, progress=report)
+    click.echo(f"{folder}: {_in_words(moved, 'to fetch' if dry_run else 'fetched', 'its tables are here already')}")
+    if dry_run:
+        say("dry run: nothing was written")
+        return
     if source.read(folder).root is None:
         say(f'the raws are not here: set "root" in {folder / source.FILE} to their folder, or validate with --no-files')
     say_next("validate", *naming(folder.name, folder.parent))

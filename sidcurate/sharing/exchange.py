@@ -28,7 +28,7 @@ _WORK = tuple(f"{model.table}.parquet" for model in (Capture, Pair, Unpaired))
 
 @dataclass(frozen=True)
 class Moved:
-    """How many files went over the line: tables with what is said of them, and traces."""
+    """How many files went over the line, or would: tables with what is said of them, and traces."""
 
     files: int
     traces: int
@@ -39,6 +39,7 @@ def push(
     store: Objects,
     *,
     traces: bool = False,
+    dry_run: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Moved:
     """Send a manifest to a store, in the place of the version that it comes from.
@@ -47,10 +48,12 @@ def push(
         directory: folder of the manifest.
         store: where to.
         traces: send those of its raws too; without, those of the last push stay.
+        dry_run: look at what is here and there, send nothing.
         progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
-        UsageError: another version is there, the raws are, or a trace is not here.
+        UsageError: no manifest is here or it changes meanwhile, another version is there, the raws are, or a trace is
+            not here.
         IntegrityError: the manifest is damaged, or what is there is none.
         MissingResourceError: the store does not answer, or does not keep conditions.
     """
@@ -58,6 +61,8 @@ def push(
     there, known = pushed.read(store), remote.read(directory)
     last = known.get(store.name, Version())
     said = _said_there(directory, store, there)
+    if commits.record(directory, manifests.FILES) != commit.sums:
+        raise UsageError(f"{directory} was changed by another process meanwhile, and nothing was sent; push again")
     kept = trace_exchange.of_manifest(manifests.of_commit(directory, commit), said, progress) if traces else None
     files = {**commit.contents, source.FILE: source.content(said)}
     if kept:
@@ -65,15 +70,19 @@ def push(
     ours = _ours(files, there)
     if there and there.digest not in (ours.digest, *last.records):
         raise UsageError(_another_version(store, last))
-    traces_sent = trace_exchange.send(directory, store, kept, progress) if kept else 0
-    files_sent = 0
+    new_traces = trace_exchange.lacking_there(directory, store, kept) if kept else []
+    before = there.sums if there else {}
+    new = {name: content for name, content in files.items() if before.get(name) != ours.sums[name]}
+    if dry_run:
+        return Moved(len(new), len(new_traces))
+    trace_exchange.send(store, new_traces, progress)
     if there is None or there.digest != ours.digest:
-        files_sent = _send_files(store, files, ours, there, progress)
+        _send_files(store, new, ours, progress)
         tried = last.model_copy(update={"records": (*last.records, ours.digest)})
         _remember(directory, known | {store.name: tried})  # Before the put: who dies after it is the one who put it.
         _commit_there(store, ours, there, last)
     _remember(directory, known | {store.name: Version(records=(ours.digest,), sums=dict(commit.sums))})
-    return Moved(files_sent, traces_sent)
+    return Moved(len(new), len(new_traces))
 
 
 def fetch(
@@ -81,6 +90,7 @@ def fetch(
     directory: Path,
     *,
     traces: bool = False,
+    dry_run: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Moved:
     """Bring the last version of a manifest from a store; what is here already is not loaded again.
@@ -89,6 +99,7 @@ def fetch(
         store: where from.
         directory: folder of the manifest, made if it is missing.
         traces: bring those of its raws too.
+        dry_run: check what is there, and change nothing here.
         progress: called with the stage in words, the count done in it and the count to do.
 
     Raises:
@@ -110,12 +121,15 @@ def fetch(
     contents = {name: contents[name] for name in tables}
     manifest = _checked(store, directory, commits.Commit(tables, contents, frozenset()))
     said = _said_here(directory, store, there)
-    taken = trace_exchange.take(store, there, manifest, said, progress) if traces else 0
+    new_traces = trace_exchange.lacking_here(store, there, manifest, said) if traces else []
+    if dry_run:
+        return Moved(len(new), len(new_traces))
+    trace_exchange.take(store, directory, new_traces, progress)
     version = Version(records=(there.digest,), sums=tables)
     beside = {source.FILE: source.content(said), remote.FILE: remote.content(known | {store.name: version})}
     still = {name: here.sums.get(name) for name in _WORK}
     commits.replace(directory, manifests.FILES, contents, still, beside)
-    return Moved(len(new), taken)
+    return Moved(len(new), len(new_traces))
 
 
 def _here(directory: Path) -> commits.Commit:
@@ -164,21 +178,12 @@ def _source_there(store: Objects, there: Record) -> Source:
     return said if said.root and source.is_url(said.root) else said.model_copy(update={"root": None})
 
 
-def _send_files(
-    store: Objects,
-    files: Mapping[str, bytes],
-    ours: Record,
-    there: Record | None,
-    progress: Progress,
-) -> int:
-    """Send what the store does not have yet, and a copy of the record beside it; return how much that was."""
-    before = there.sums if there else {}
-    new = [name for name in files if before.get(name) != ours.sums[name]]
-    for done, name in enumerate(new, start=1):
-        store.put(pushed.path(name, ours.sums[name]), files[name])
+def _send_files(store: Objects, new: Mapping[str, bytes], ours: Record, progress: Progress) -> None:
+    """Send what the store does not have yet, and a copy of the record beside it."""
+    for done, (name, content) in enumerate(new.items(), start=1):
+        store.put(pushed.path(name, ours.sums[name]), content)
         progress("sending tables", done, len(new))
     _check_conditions(store, f"{RECORD}.{ours.digest}", ours.content)
-    return len(new)
 
 
 def _check_conditions(store: Objects, path: str, content: bytes) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -28,9 +28,15 @@ _MOST_LIST_BYTES = 1 << 28  # two million raws
 _AT_ONCE = 8
 _AGAIN = "delete it there, and push the traces again from where they are whole"
 
-Item = TypeVar("Item")
 Hash = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Progress = Callable[[str, int, int], None]
+
+
+class File(NamedTuple):
+    """A trace: where it is here, and the hash of its bytes."""
+
+    path: Path
+    digest: str
 
 
 class Traces(BaseModel):
@@ -61,18 +67,24 @@ def of_manifest(manifest: Manifest, said: Source, progress: Progress) -> Traces:
     return Traces(reader=said.reader, sums=dict(sorted(sums.items())))
 
 
-def send(directory: Path, store: Objects, kept: Traces, progress: Progress) -> int:
-    """Send the traces that the store does not have yet; return how many those were.
+def lacking_there(directory: Path, store: Objects, kept: Traces) -> list[File]:
+    """Return the traces of a manifest that the store does not have."""
+    there = {each["Key"].removeprefix(store.prefix) for each in store.listed(_FOLDER)}
+    return [
+        File(traces.path(directory, raw), digest) for raw, digest in kept.sums.items() if _path(digest) not in there
+    ]
+
+
+def send(store: Objects, new: Sequence[File], progress: Progress) -> None:
+    """Send traces.
 
     Raises:
         IntegrityError: one is damaged.
         UsageError: one is being made anew.
     """
-    there = {each["Key"].removeprefix(store.prefix) for each in store.listed(_FOLDER)}
-    new = [(traces.path(directory, raw), digest) for raw, digest in kept.sums.items() if _path(digest) not in there]
 
-    def send_one(path_and_digest: tuple[Path, str]) -> None:
-        path, digest = path_and_digest
+    def send_one(file: File) -> None:
+        path, digest = file
         trace.load(path)
         content = read_bounded(path, _MOST_BYTES)
         if hashlib.sha256(content).hexdigest() != digest:
@@ -80,30 +92,33 @@ def send(directory: Path, store: Objects, kept: Traces, progress: Progress) -> i
         store.put(_path(digest), content)
 
     _do_all(send_one, new, partial(progress, "sending traces"))
-    return len(new)
 
 
-def take(store: Objects, there: Record, manifest: Manifest, said: Source, progress: Progress) -> int:
-    """Bring the traces that are not here yet; return how many those were. Under their hashes they meet nothing else."""
+def lacking_here(store: Objects, there: Record, manifest: Manifest, said: Source) -> list[File]:
+    """Return the traces of a manifest's raws that the store has and its folder has not.
+
+    Raises:
+        UsageError: the store has none, or those of another reader.
+        IntegrityError: what it says of them cannot be understood.
+    """
     kept = _there(store, there, said)
     raws = set(manifest.rows(Capture).arrow("sha256").to_pylist())
-    new = [
-        (path, digest)
-        for raw, digest in kept.sums.items()
-        if raw in raws and not _has(path := traces.path(manifest.directory, raw), digest)
-    ]
+    known = (File(traces.path(manifest.directory, raw), digest) for raw, digest in kept.sums.items() if raw in raws)
+    return [file for file in known if not (file.path.is_file() and manifests.sha256_of(file.path) == file.digest)]
 
-    def take_one(path_and_digest: tuple[Path, str]) -> None:
-        path, digest = path_and_digest
-        write_whole(path, pushed.content(store, _path(digest), digest, _MOST_BYTES, _AGAIN))
 
-    traces.sweep(manifest.directory)
+def take(store: Objects, directory: Path, new: Sequence[File], progress: Progress) -> None:
+    """Bring traces into the folder of a manifest: under their hashes they meet nothing else.
+
+    Raises:
+        IntegrityError: one is damaged, or not there.
+    """
+
+    def take_one(file: File) -> None:
+        write_whole(file.path, pushed.content(store, _path(file.digest), file.digest, _MOST_BYTES, _AGAIN))
+
+    traces.sweep(directory)
     _do_all(take_one, new, partial(progress, "fetching traces"))
-    return len(new)
-
-
-def _has(path: Path, digest: str) -> bool:
-    return path.is_file() and manifests.sha256_of(path) == digest
 
 
 def _there(store: Objects, there: Record, said: Source) -> Traces:
@@ -122,12 +137,12 @@ def _there(store: Objects, there: Record, said: Source) -> Traces:
     return kept
 
 
-def _do_all(work: Callable[[Item], None], items: Sequence[Item], progress: Callable[[int, int], None]) -> None:
-    """Do something to many items, a few at a time; the first failure ends it."""
+def _do_all(work: Callable[[File], None], files: Sequence[File], progress: Callable[[int, int], None]) -> None:
+    """Do something to many files, a few at a time; the first failure ends it."""
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
-        for done, _ in enumerate(pool.map(work, items), start=1):
-            progress(done, len(items))
+        for done, _ in enumerate(pool.map(work, files), start=1):
+            progress(done, len(files))
     finally:
         pool.shutdown(cancel_futures=True)
 
