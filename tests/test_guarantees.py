@@ -82,6 +82,8 @@ def curation(work: Path) -> list[list[str]]:
         ["fsck", *where, "--deep", "--store", f"{work}/store", "--runs", f"{work}/runs"],
         ["rules"],
         ["schema"],
+        ["simulate", f"{work}/simulated", "--scenes", "1", "--size", "64x96"],
+        ["benchmark-rules", "--faults", "portrait", "--scenes", "1", "--clean", "0", "--size", "96x128", "--jobs", "1"],
     ]
 
 
@@ -216,6 +218,24 @@ def test_no_verb_that_trains_judges_or_enhances_does_so_either(work: Path) -> No
     assert {path.name for path in (work / "runs/cam/tiny").iterdir()} > {"model.safetensors", "state.pt"}
     assert len(witness.reads) > 8, "the raws were read, or this sees nothing"
     assert broken_promises(witness) == []
+
+
+def test_push_and_fetch_connect_to_the_store_and_to_nothing_else(work: Path) -> None:
+    from tests.object_store import serving  # Skips where the extra s3 is missing.
+
+    run = ["ingest", f"{work}/cam", "--device", "cam", "--manifests", f"{work}/m", "--jobs", "1"]
+    CliRunner().invoke(main, run, catch_exceptions=False)
+    address, there = "s3://team/cam", f"{work}/there/cam"
+    with serving() as server:
+        server.client().create_bucket(Bucket="team")
+        verbs = [["push", f"{work}/m/cam", address], ["fetch", address, there]]
+        witness = witnessed(work, [["manifest", *verb, "--traces"] for verb in verbs], together=True)
+    asked = {call for call in witness.calls if re.search(r"\bconnect\(.*AF_INET", call)}
+    _, _, port = server.url.rpartition(":")
+    assert asked
+    assert [call for call in asked if f'htons({port}), sin_addr=inet_addr("127.0.0.1")' not in call] == []
+    assert broken_promises(witness) == []
+    assert (Path(there) / "SHA256SUMS").exists()
 
 
 @pytest.mark.parametrize(
