@@ -10,8 +10,8 @@ from sidcurate.errors import UsageError
 _LARGEST_BYTES = 256 << 20  # A million pairs with long names.
 
 
-def read_csv(path: Path, columns: Sequence[str], also: str = "") -> list[dict[str, str]]:
-    """Return the rows of a CSV with a header line.
+def read_csv(path: Path, columns: Sequence[str], also: str = "") -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a CSV with a header line, each after the number of the line in which it ends.
 
     Args:
         path: the file; a byte order mark, as spreadsheets write it, is no part of the first name.
@@ -22,12 +22,13 @@ def read_csv(path: Path, columns: Sequence[str], also: str = "") -> list[dict[st
         UsageError: the file is no text of a size that a person makes, has no row, or lacks a column.
     """
     try:
-        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        reader = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise UsageError(f"{path} cannot be read as CSV ({error})") from error
-    if not rows or not set(columns) <= set(rows[0]):
+    if not rows or not set(columns) <= set(reader.fieldnames or ()):
         raise UsageError(f"{path} needs the columns {','.join(columns)}{also} in its first line, then at least one row")
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if empty := [name for name in columns if not (row[name] or "").strip()]:
             raise UsageError(f"line {line} of {path} has no {empty[0]}; give {','.join(columns)} in every line")
     return rows

@@ -61,6 +61,7 @@ def test_a_scene_name_is_never_a_path(tmp_path: Path) -> None:
         (b"short,long\n" + b"a" * 200_000 + b",b.dng\n", "field larger than field limit"),
         (b'short,long\n"a.dng,b.dng\n', "no long"),
         (b"short,long\na.dng\n", "line 2 .* has no long"),
+        (b'short,long\n\n"a\nb.dng",c.dng\na.dng\n', "line 5 .* has no long"),
         (b"\x1f\x8b\x08\x00", "save it as UTF-8"),
         (b"", "needs the columns"),
     ],

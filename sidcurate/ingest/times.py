@@ -23,7 +23,7 @@ def read_times(path: Path) -> dict[str, Fraction]:
         UsageError: the file cannot be read, a path stands twice, or a time is not one.
     """
     times: dict[str, Fraction] = {}
-    for line, row in enumerate(read_csv(path, ("path", "exposure_time_s")), start=2):
+    for line, row in read_csv(path, ("path", "exposure_time_s")):
         name, text = row["path"], row["exposure_time_s"].strip()
         time = _time(text)
         if time is None:

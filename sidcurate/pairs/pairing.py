@@ -151,7 +151,7 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
             long=row["long"],
             scene_id=scene_name(row.get("scene_id") or row["long"].rpartition(".")[0] or row["long"]),
         )
-        for row in rows
+        for _, row in rows
     ]
 
 

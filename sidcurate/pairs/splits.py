@@ -95,7 +95,7 @@ def read_labels(path: Path) -> dict[str, str]:
     Raises:
         UsageError: the file cannot be read or a column is missing.
     """
-    return {row["scene_id"]: row["label"] for row in read_csv(path, ("scene_id", "label"))}
+    return {row["scene_id"]: row["label"] for _, row in read_csv(path, ("scene_id", "label"))}
 
 
 def _shuffled(names: Sequence[str], seed: int, labels: Mapping[str, str] | None) -> list[str]:
