@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.schemas import RECORDS, SCHEMA_VERSION, Capture, Finding, Pair, Record, Unpaired
+from sidcurate.schemas import RECORDS, SCHEMA_VERSION, SHARDS, Capture, Finding, Pair, Record, Unpaired
 from sidcurate.source import FILE as SOURCE
 from sidcurate.source import Source, content
 from sidcurate.storage import commits
@@ -110,7 +110,7 @@ def find(root: Path, device: str) -> Path:
 
 def shards_folder(directory: Path) -> Path:
     """Return where the shards of a manifest lie: beside it, under a name that no device has."""
-    return directory.with_name(f"{directory.name}.shards")
+    return directory.with_name(f"{directory.name}{SHARDS}")
 
 
 def _merge(parts: Path) -> str:

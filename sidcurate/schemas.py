@@ -12,6 +12,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 SCHEMA_VERSION = 1
 SLUG = r"^[a-z0-9][a-z0-9._-]*$"
+SHARDS = ".shards"
+"""What follows the slug of a device in the name of the folder of its shards; the slug of no device ends so."""
 
 Source = Literal["exif", "libraw", "name", "measured", "masked-area", "override"]
 CfaKind = Literal["bayer", "xtrans", "quad-bayer", "linear", "monochrome", "other"]

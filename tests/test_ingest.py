@@ -364,6 +364,12 @@ def test_raws_that_are_away_do_not_give_their_manifest_to_others(session: Path, 
     assert sums(tmp_path / "m/cam") == before
 
 
+@pytest.mark.parametrize(("name", "slug"), [("cam\n", "cam"), ("cam.shards", "cam-shards"), ("cam.old", "cam.old")])
+def test_a_device_is_a_name_on_one_line_and_none_of_a_folder_of_shards(session: Path, name: str, slug: str) -> None:
+    done = run("ingest", session, "--dry-run", "--jobs", 1, "--device", name)
+    assert f"manifest: manifests/{slug}\n" in done.stdout
+
+
 def test_every_verb_takes_the_name_that_ingest_took(session: Path, tmp_path: Path) -> None:
     where = ("--manifests", tmp_path / "m", "--device", "My Phone 90")
     run("ingest", session, *where)

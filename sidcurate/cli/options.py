@@ -44,9 +44,9 @@ def _as_devices(ctx: click.Context, parameter: click.Parameter, values: tuple[st
 
 
 def _as_device(name: str) -> str:
-    from sidcurate.schemas import SLUG
+    from sidcurate.schemas import SHARDS, SLUG
 
-    return name if re.search(SLUG, name) else slug(name)
+    return name if re.fullmatch(SLUG, name) and not name.endswith(SHARDS) else slug(name)
 
 
 def _folder_here(ctx: click.Context, parameter: click.Parameter, value: Path) -> Path:
