@@ -140,7 +140,9 @@ def test_a_shard_reads_again_only_what_changed_and_keeps_what_the_manifest_knows
         mine[number] = ingest_shard(folder, directory, Shard(number, COUNT), jobs=1).read
         assert ingest_shard(folder, directory, Shard(number, COUNT), jobs=1).read <= 1, "what is unreadable, at most"
     assert sum(mine.values()) <= 2, "the new raw, and the broken one, which has no hash"
-    assert merge(directory.with_name("cam.shards")).exit_code == 3
+    merged = merge(directory.with_name("cam.shards"))
+    assert merged.exit_code == 3
+    assert merged.stderr == f"next: sidcurate validate --device cam --manifests {directory.parent}\n"
     ingest(folder, tmp_path / "one/cam", jobs=1)
     merged, one = content(directory), content(tmp_path / "one/cam")
     assert {name: merged[name] for name in ("captures.parquet", "source.json")} == {

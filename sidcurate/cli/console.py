@@ -4,9 +4,12 @@ import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
+
+from sidcurate.cli.options import naming
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,6 +37,14 @@ def say(message: str) -> None:
 def say_next(*words: object) -> None:
     """Print the command to type next, quoted so that a shell takes it as it stands."""
     say(f"next: sidcurate {shlex.join(map(str, words))}")
+
+
+def say_what_is_next(directory: Path, *, dry_run: bool) -> None:
+    """Print how to judge a manifest that was written; that none was, after a dry run."""
+    if dry_run:
+        say("dry run: nothing was written")
+    else:
+        say_next("validate", *naming(directory.name, directory.parent))
 
 
 def results() -> "Console":

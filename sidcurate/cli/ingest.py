@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 from click.core import ParameterSource
 
-from sidcurate.cli.console import progress, say, say_next
+from sidcurate.cli.console import progress, say, say_what_is_next
 from sidcurate.cli.options import (
     as_device,
     dry_run_option,
     jobs_option,
     manifests_option,
-    naming,
     pairing_rules,
     pairs_option,
     scene_gap_option,
@@ -148,7 +147,7 @@ def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
     click.echo("\n".join(_captures_in_words(result)))
     if isinstance(result, Ingested):
         click.echo("\n".join(_rest_in_words(result)))
-        _say_what_is_next(result.directory, dry_run=dry_run)
+        say_what_is_next(result.directory, dry_run=dry_run)
         return
     click.echo(f"shard {result.shard}: {result.folder}")
     merge = f"when all {result.shard.count} are finished: sidcurate manifest merge "
@@ -223,14 +222,7 @@ def _ingest_lists(paths: "Sequence[Path]", manifests_root: Path, device: str | N
         click.echo(line)
     click.echo(pairs_in_words((pair.scene_id, pair.split) for pair in result.pairs))
     click.echo(f"manifest: {directory}")
-    _say_what_is_next(directory, dry_run=dry_run)
-
-
-def _say_what_is_next(directory: Path, *, dry_run: bool) -> None:
-    if dry_run:
-        say("dry run: nothing was written")
-    else:
-        say_next("validate", *naming(directory.name, directory.parent))
+    say_what_is_next(directory, dry_run=dry_run)
 
 
 def _captures_in_words(result: "Ingested | IngestedShard") -> Iterator[str]:

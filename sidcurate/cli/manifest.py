@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import progress, say, say_next
-from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option, naming
+from sidcurate.cli.console import progress, say, say_what_is_next
+from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     click.echo(f"{raws}, {unreadable} of them unreadable" if unreadable else raws)
     click.echo(pairs_in_words((match.scene_id, match.split) for match in merged.pairs))
     click.echo(f"manifest: {merged.directory}")
-    if dry_run:
-        say("dry run: nothing was written")
-    else:
-        say_next("validate", *naming(merged.directory.name, merged.directory.parent))
+    say_what_is_next(merged.directory, dry_run=dry_run)
     ctx.exit(SOME_UNREADABLE if unreadable else 0)
 
 
@@ -98,12 +95,9 @@ def fetch(address: str, folder: Path, traces: bool, dry_run: bool) -> None:
     with progress() as report:
         moved = exchange.fetch(_store(address), folder, traces=traces, dry_run=dry_run, progress=report)
     click.echo(f"{folder}: {_in_words(moved, 'to fetch' if dry_run else 'fetched', 'its tables are here already')}")
-    if dry_run:
-        say("dry run: nothing was written")
-        return
-    if source.read(folder).root is None:
+    if not dry_run and source.read(folder).root is None:
         say(f'the raws are not here: set "root" in {folder / source.FILE} to their folder, or validate with --no-files')
-    say_next("validate", *naming(folder.name, folder.parent))
+    say_what_is_next(folder, dry_run=dry_run)
 
 
 def _store(address: str) -> "Objects":

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import click
 
-from sidcurate.cli.console import progress, say, say_next
+from sidcurate.cli.console import progress, say_what_is_next
 from sidcurate.cli.options import (
     device_option,
     dry_run_option,
     manifests_option,
-    naming,
     pairing_rules,
     pairs_option,
     scene_gap_option,
@@ -31,13 +30,11 @@ def command(
     from sidcurate.source import PairingRules
 
     rules = pairing_rules(pairs_csv, scene_gap_s) or PairingRules()
+    directory = manifests.find(manifests_root, device)
     with progress() as told:
-        paired = pair_again(manifests.find(manifests_root, device), rules, told, dry_run=dry_run)
+        paired = pair_again(directory, rules, told, dry_run=dry_run)
     for pair_id, short, long, reason in paired.pairs.facts("pair_id", "short_path", "long_path", "reason"):
         click.echo(f"{pair_id}: {short} with {long}, {reason}")
     for left in paired.unpaired:
         click.echo(f"unpaired {left.path}: {left.reason}")
-    if dry_run:
-        say("dry run: nothing was written")
-    else:
-        say_next("validate", *naming(device, manifests_root))
+    say_what_is_next(directory, dry_run=dry_run)

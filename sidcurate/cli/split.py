@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from sidcurate.cli.console import say, say_next
-from sidcurate.cli.options import device_option, dry_run_option, manifests_option, naming
+from sidcurate.cli.console import say, say_what_is_next
+from sidcurate.cli.options import device_option, dry_run_option, manifests_option
 from sidcurate.errors import UsageError
 
 
@@ -61,7 +61,4 @@ def command(
         manifests.save(manifest.directory, {Pair: pairs}, based_on=manifests.based_on(manifest, *RECORDS))
     for scene, part in sorted(parts.items(), key=lambda item: (item[1], item[0])):
         click.echo(f"{part}\t{scene}")
-    if dry_run:
-        say("dry run: nothing was written")
-    else:
-        say_next("validate", *naming(device, manifests_root))
+    say_what_is_next(manifest.directory, dry_run=dry_run)
