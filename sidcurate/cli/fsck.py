@@ -22,7 +22,7 @@ COLUMNS = ("kind", "path", "fault", "cure")
 @manifests_option
 @store_option
 @runs_option
-@click.option("--deep", is_flag=True, help="Hash every raw and store entry, and read every trace.")
+@click.option("--deep", is_flag=True, help="Hash every raw and store entry, and read every trace and state.")
 @click.option(
     "--bucket",
     metavar="s3://BUCKET/PREFIX",
