@@ -306,6 +306,22 @@ def test_a_loss_that_is_not_finite_names_pair_and_checkpoint(session: Path, tmp_
     assert all(torch.isfinite(value).all() for value in weights(tmp_path / "run").values())
 
 
+@pytest.mark.parametrize("splits", [["train", "train", "val"], ["train", "train"]])
+def test_weights_that_are_ruined_in_the_step_before_a_validation_replace_no_good_ones(
+    tmp_path: Path, splits: list[str]
+) -> None:
+    """Their loss was still a number; the next one would not be, but a last step has no next one."""
+    small_session.write_session(tmp_path, splits)
+    recipe = TINY.model_copy(update={"schedule": ((0, 1e-3), (3, 1e38)), "validate_every": 2, "duration": 4})
+    said = r"the network's output is not finite after 4 steps; the last good checkpoint is .*; lower the learning rate"
+    with pytest.raises(UsageError, match=said):
+        train(tmp_path, tmp_path / "run", recipe)
+    model, sidecar = checkpoint.load(tmp_path / "run")
+    assert sidecar.step == 2
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    assert checkpoint.load_state(tmp_path / "run" / "state.pt")["position"][0] == 2
+
+
 def test_an_existing_run_is_never_overwritten(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "run")
     with pytest.raises(UsageError, match=r"--resume.*--name"):

@@ -5,11 +5,12 @@ The run's folder ends up with `model.safetensors` and its side-car, `run.json`, 
 a run that was not, bit for bit on a CPU: every draw is a function of seed and step, and the state holds the rest.
 """
 
+import itertools
 import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,6 @@ from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidtrain.data import feed, policies
 from sidtrain.data.choice import Chosen
-from sidtrain.data.store import Entry
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
 from sidtrain.training import board, devices, parallel, runs, tuning, validating
@@ -109,7 +109,7 @@ def finetune(
         say: called with a line that a person should see.
 
     Raises:
-        UsageError: the run exists (or does not, to resume), the patch does not fit, or the loss is not finite.
+        UsageError: the run exists (or does not, to resume), the patch does not fit, or loss or output is not finite.
         MissingResourceError: no such device, or it fails, or memory ran out.
         SidcurateError: what `store.build` and `checkpoint.load` raise.
     """
@@ -137,7 +137,8 @@ def _train(
             rate = recipe.rate(position.step, len(scenes.train))
             loss = step(batch, rate)  # of the whole batch, all processes together
             if not math.isfinite(loss):
-                raise _lost(run, position.step, loss, group.of_all(batch.pair_ids))
+                ids = ", ".join(itertools.chain(*group.of_all(batch.pair_ids)))
+                raise _lost(run, f"the loss is {loss} after {position.step} steps, on {ids}")
             position.step += 1
             if group.leads:
                 run.log(step=position.step, rate=rate, train_loss=loss)
@@ -146,7 +147,7 @@ def _train(
                 memory = devices.peak_memory_bytes(group.device)
                 on_step(Done(position.step, steps, loss, seconds, batch.waited_s, memory))
                 if position.step % recipe.validate_every == 0 or position.step == steps:
-                    position.metrics = _validated(run, step.model, scenes.val, position.step)
+                    position.metrics = _validated(run, step.model, scenes, position.step)
                     draw(position.step, position.metrics)
                     _keep(run, scenes, step.model, position)
                     runs.save_state(run, step, position)
@@ -202,7 +203,7 @@ def _begun(
     step, position = Step(model, run.recipe.loss, run.execution, group), Position()
     if group.leads:
         runs.begin(run, run.recipe.steps(len(scenes.train)), lines, policies.table(scenes.entries, run.recipe))
-        position.metrics = _validated(run, model, scenes.val, 0)
+        position.metrics = _validated(run, model, scenes, 0)
         runs.save_state(run, step, position)
     return run, step, position
 
@@ -242,9 +243,16 @@ def _reference(group: Group) -> Execution:
     return Execution(device=group.device.type, processes=group.processes, threads=torch.get_num_threads())
 
 
-def _validated(run: Run, model: Unet, scenes: Sequence[Sequence[Entry]], step: int) -> dict[str, float]:
-    """Return and log the means over the validation scenes; empty without scenes."""
-    metrics = validating.means(model, scenes, run.recipe)
+def _validated(run: Run, model: Unet, scenes: Scenes, step: int) -> dict[str, float]:
+    """Return and log the means over the validation scenes; empty without scenes.
+
+    Raises:
+        UsageError: the network puts out what is no number; then nothing of it may be kept.
+    """
+    metrics = validating.means(model, scenes.val, run.recipe)
+    judged = metrics or validating.means(model, [scenes.train[0][:1]], run.recipe)
+    if not math.isfinite(judged["val_l1"]):
+        raise _lost(run, f"the network's output is not finite after {step} steps")
     if metrics:
         run.log(step=step, **metrics)
     return metrics
@@ -267,13 +275,10 @@ def _curves(run: Run, position: Position, group: Group) -> AbstractContextManage
     return board.curves(run.directory, position.step) if group.leads else nullcontext(lambda step, values: None)
 
 
-def _lost(run: Run, step: int, loss: float, pair_ids: Sequence[Sequence[str]]) -> UsageError:
+def _lost(run: Run, what: str) -> UsageError:
     weights = history.weights_path(run.directory)
     kept = f"the last good checkpoint is {weights}" if weights.exists() else "no checkpoint was saved yet"
-    return UsageError(
-        f"the loss is {loss} after {step} steps, on {', '.join(name for part in pair_ids for name in part)}; {kept}; "
-        "look at that pair, or lower the learning rate in the recipe"
-    )
+    return UsageError(f"{what}; {kept}; lower the learning rate in the recipe, or look at what the pairs show")
 
 
 @contextmanager
