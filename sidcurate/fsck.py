@@ -291,7 +291,7 @@ def _weights_fault(weights: Path) -> str | None:
         return f"its side-car {sidecar.name} is not there"
     except (IntegrityError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         return f"its side-car {sidecar.name} cannot be read ({type(error).__name__}: {error})"
-    # The rename that gives new weights their name may be due: whoever loads them next does it.
+    # The rename that gives new weights their name may be due: the next save does it.
     waiting = commits.staged(weights.parent, weights.name, digest) if _HASH.fullmatch(str(digest)) else weights
     there = [path for path in (weights, waiting) if path.is_file()]
     try:

@@ -195,6 +195,47 @@ def test_a_save_that_was_cut_off_leaves_the_old_or_the_new_checkpoint(tmp_path: 
     assert same(checkpoint.load(tmp_path / "run")[0], old if done == "staged" else new)
 
 
+def test_who_reads_while_a_training_saves_gets_the_old_or_the_new_and_is_not_in_its_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the weights are staged and after the side-car is replaced: an evaluation may come at any moment."""
+    old, write, read = save(tmp_path), checkpoint.write_whole, []
+
+    def write_and_read(path: Path, content: bytes) -> None:
+        write(path, content)
+        read.append(checkpoint.load(tmp_path)[0])
+
+    monkeypatch.setattr(checkpoint, "write_whole", write_and_read)
+    new = save(tmp_path, seed=1)
+    during_staging, during_commit = read
+    assert same(during_staging, old)
+    assert same(during_commit, new)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_a_whole_save_between_the_reading_of_side_car_and_weights_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path)
+    read, saved = checkpoint._read_sidecar, []
+
+    def read_and_save(weights: Path) -> Sidecar:
+        found = read(weights)
+        if not saved:
+            saved.append(save(tmp_path, seed=1))
+        return found
+
+    monkeypatch.setattr(checkpoint, "_read_sidecar", read_and_save)
+    assert same(checkpoint.load(tmp_path)[0], saved[0])
+
+
+def test_what_a_save_that_was_cut_off_has_staged_goes_with_the_next(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / f".model.safetensors.{'0' * 64}").write_bytes(b"half a network")
+    save(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
 def test_the_training_state_comes_back(tmp_path: Path) -> None:
     state = {"step": 3, "tensor": torch.arange(3), "best": -float("inf"), "initial": ("scratch", None)}
     checkpoint.save_state(tmp_path / "state.pt", state)

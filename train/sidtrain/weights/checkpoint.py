@@ -1,7 +1,8 @@
 """Checkpoints: weights as safetensors, and beside them a JSON side-car with everything needed to use them.
 
 The side-car is the commit point: it carries the SHA-256 of its weights. New weights are staged under a name with their
-sum, then the side-car is replaced, then the weights take their name; a reader finishes a rename that was cut off.
+sum, then the side-car is replaced, then the weights take their name. Readers take what the side-car names, under either
+name, and change nothing: a training may be at it.
 """
 
 import hashlib
@@ -23,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.schemas import CfaKind, Floats, described
+from sidcurate.storage import commits
 from sidcurate.storage.durable import write_whole
 from sidtrain.architectures import Architecture, Target
 from sidtrain.execution import Execution
@@ -163,10 +165,14 @@ def save(path: Path, model: Unet, sidecar: Sidecar) -> None:
     weights = history.weights_path(path)
     content = safetensors.torch.save({name: value.contiguous() for name, value in model.state_dict().items()})
     digest = hashlib.sha256(content).hexdigest()
-    write_whole(_staged(weights, digest), content)
+    staged = commits.staged(weights.parent, weights.name, digest)
+    write_whole(staged, content)
     complete = sidecar.model_copy(update={"sha256": digest})
     write_whole(weights.with_suffix(".json"), (complete.model_dump_json(indent=1) + "\n").encode())
-    _staged(weights, digest).replace(weights)
+    staged.replace(weights)
+    for left in weights.parent.iterdir():  # by a save that was cut off
+        if left.name.startswith(f".{weights.name}."):
+            left.unlink()
 
 
 def load(path: Path) -> tuple[Unet, Sidecar]:
@@ -181,18 +187,7 @@ def load(path: Path) -> tuple[Unet, Sidecar]:
     """
     history.require_checkpoint(path)
     weights = history.weights_path(path)
-    sidecar = _read_sidecar(weights)
-    staged = _staged(weights, sidecar.sha256)
-    if staged.exists():
-        staged.replace(weights)
-    if not weights.is_file():
-        raise UsageError(f"no weights at {weights}; give the folder of a run of `sidcurate finetune`")
-    content = weights.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sidecar.sha256:
-        raise IntegrityError(
-            f"{weights} is damaged or was replaced: its SHA-256 is not the one in its side-car; "
-            "train again or restore it"
-        )
+    sidecar, content = _read(weights)
     model = build(sidecar.architecture)
     try:
         model.load_state_dict(safetensors.torch.load(content))
@@ -244,8 +239,24 @@ def _require_checksums(path: Path) -> None:
             raise IntegrityError(f"the checksum of its part {damaged} is another one")
 
 
-def _staged(weights: Path, digest: str) -> Path:
-    return weights.with_name(f".{weights.name}.{digest}")
+def _read(weights: Path) -> tuple[Sidecar, bytes]:
+    for _ in range(2):  # A training may save between the reading of the side-car and that of the weights.
+        sidecar = _read_sidecar(weights)
+        content = _bytes(commits.staged(weights.parent, weights.name, sidecar.sha256)) or _bytes(weights)
+        if content is None:
+            raise UsageError(f"no weights at {weights}; give the folder of a run of `sidcurate finetune`")
+        if hashlib.sha256(content).hexdigest() == sidecar.sha256:
+            return sidecar, content
+    raise IntegrityError(
+        f"{weights} is damaged or was replaced: its SHA-256 is not the one in its side-car; train again or restore it"
+    )
+
+
+def _bytes(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _read_sidecar(weights: Path) -> Sidecar:
