@@ -196,6 +196,13 @@ def test_one_process_writes_a_run_at_a_time(session: Path, tmp_path: Path) -> No
         train(session, tmp_path / "run", resume=True)
 
 
+def test_what_a_killed_writer_left_half_written_is_gone_once_the_run_goes_on(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run", on_step=lambda done: done.step == 2 and signal.raise_signal(signal.SIGINT))
+    (tmp_path / "run" / ".0123456789abcdef.part").write_bytes(b"half a state")
+    train(session, tmp_path / "run", resume=True)
+    assert not [path.name for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+
+
 def test_a_network_that_no_memory_holds_is_said_in_words(session: Path, tmp_path: Path) -> None:
     with pytest.raises(
         MissingResourceError, match=r"out of memory \(.*lower `patch` \(8\) first.* `width` \(1048576\)"

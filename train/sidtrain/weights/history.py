@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidcurate.errors import UsageError
 from sidcurate.schemas import described
-from sidcurate.storage.durable import write_whole
+from sidcurate.storage.durable import sweep, write_whole
 from sidtrain import recipe as recipes
 from sidtrain.execution import Execution
 from sidtrain.recipe import Recipe
@@ -136,6 +136,8 @@ def require_checkpoint(path: Path) -> None:
 def only_writer(directory: Path) -> Iterator[None]:
     """Hold a run's folder, made if it is missing; the lock goes with the process, however that ends. Local disks only.
 
+    What a writer who was killed has left half written, up to 90 MB of a state, is removed.
+
     Raises:
         UsageError: another process holds it.
     """
@@ -144,6 +146,7 @@ def only_writer(directory: Path) -> Iterator[None]:
     try:
         if not _locked(handle):
             raise UsageError(f"another process is training in {directory}: let it end, or give another --name")
+        sweep(directory)
         yield
     finally:
         os.close(handle)
