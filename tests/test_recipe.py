@@ -127,6 +127,8 @@ def test_a_crop_is_height_and_width(tmp_path: Path) -> None:
         ('ratio = "random 300-100"', "larger one last"),
         ("adjust_maximum_thr = 1.0", "adjust_maximum_thr"),
         ("resolutions = 0", "resolutions"),
+        ("resolutions = 9", "resolutions"),
+        ("seed = 18446744073709551616", "seed"),
         ("schedule = []", "must start at 0"),
         ("schedule = [[5, 1e-4]]", "must start at 0"),
         ("schedule = [[0, 1e-4], [9, 1e-5], [3, 1e-6]]", "rise"),
