@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from sidcurate import manifests
 from sidcurate.cli import main
-from sidcurate.errors import UsageError
+from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidtrain.recipe import Recipe
 from sidtrain.study import fewpairs
@@ -28,11 +28,14 @@ device_type = "cpu"
 """
 
 
+SPLITS = (*["train"] * 4, "val", "test", "test")
+
+
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four training scenes, one to validate on and two to test on."""
     folder = tmp_path_factory.mktemp("session")
-    small_session.write_session(folder, ("train",) * 4 + ("val", "test", "test"))
+    small_session.write_session(folder, SPLITS)
     (folder / "tiny.toml").write_text(RECIPE)
     return folder
 
@@ -118,6 +121,30 @@ def test_what_cannot_be_drawn_is_said_before_anything_is_trained(session: Path, 
     assert not list(tmp_path.iterdir())
     with pytest.raises(UsageError, match="counts in epochs"):
         fewpairs.plan(manifest(session), Recipe(), (1,), 1)
+
+
+def test_what_cannot_be_judged_is_said_before_anything_is_trained(session: Path, tmp_path: Path) -> None:
+    untested = small_session.write_session(tmp_path, ("train", "train", "val"))
+    with pytest.raises(UsageError, match="no usable pair in its test scenes"):
+        fewpairs.plan(untested, fewpairs_recipe(session), (1,), 1)
+    assert finetune(session, tmp_path, "--name", "start").exit_code == 0
+    swapped = {"00000": "test", "00005": "train"}
+    today = small_session.write_session(
+        tmp_path / "today", [swapped.get(f"{i:05d}", split) for i, split in enumerate(SPLITS)]
+    )
+    with pytest.raises(IntegrityError, match=r"SET302.*00000 \(train\)"):
+        fewpairs.plan(today, fewpairs_recipe(session), (1,), 1, tmp_path / "phone/start")
+
+
+def test_a_training_begun_from_other_weights_is_none_of_the_curve(session: Path, tmp_path: Path) -> None:
+    for seed, name in enumerate(("one", "other")):
+        (tmp_path / "tiny.toml").write_text(f"{RECIPE}seed = {seed}")
+        assert finetune(session, tmp_path, "--recipe", tmp_path / "tiny.toml", "--name", name).exit_code == 0
+    assert finetune(session, tmp_path, "--pairs", "1", "--repeat", 1, "--init", tmp_path / "phone/one").exit_code == 0
+    result = finetune(session, tmp_path, "--pairs", "1,2", "--repeat", 1, "--init", tmp_path / "phone/other")
+    assert result.exit_code == 2
+    assert "fine-tuned-001-0 was begun from" in result.stderr
+    assert "whose weights are not those of" in result.stderr
 
 
 def test_a_dry_run_names_the_trainings_and_writes_nothing(session: Path, tmp_path: Path) -> None:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.storage.durable import write_whole
 from sidtrain.data import choice
 from sidtrain.data.choice import Chosen
-from sidtrain.evaluation import evaluate
+from sidtrain.evaluation import evaluate, protocols
 from sidtrain.evaluation.intervals import Estimate
 from sidtrain.evaluation.scores import Evaluation
 from sidtrain.recipe import Recipe
@@ -25,6 +26,7 @@ from sidtrain.training.finetune import Done, Result
 from sidtrain.weights import checkpoint, history
 
 ZERO_SHOT = "zero-shot"
+SPLIT: Final = "test"
 RECORD, PICTURE = "curve.json", "curve.png"
 
 
@@ -49,16 +51,22 @@ def plan(
 ) -> list[Training]:
     """Return the trainings of a curve: each count, each repeat, from scratch and, with a checkpoint, from there.
 
+    What `draw` would refuse when all is trained is refused here.
+
     Raises:
-        UsageError: a count cannot be drawn, the recipe counts in epochs, or the checkpoint is of another network.
+        UsageError: a count cannot be drawn, the recipe counts in epochs, the checkpoint is of another network, or there
+            is no usable pair in the test scenes.
+        IntegrityError: the checkpoint has seen a test scene (SET302).
     """
     if recipe.unit != "steps":
         raise UsageError(
             'the trainings of a curve do equal steps, and this recipe counts in epochs; set unit = "steps" and a '
             "duration, as the device recipe does"
         )
-    finetune.initial_network(recipe, init)  # Before hours of training, not after them.
+    finetune.initial_network(recipe, init)
     usable = choice.choose(manifest)
+    started = [checkpoint.load(init)[1]] if init else []
+    evaluate.choose(manifest, started, SPLIT, protocols.usable(protocols.default(recipe.target), manifest))
     starts: tuple[tuple[Start, Path | None], ...] = (("scratch", None),)
     if init:
         starts = (("fine-tuned", init), *starts)
@@ -82,6 +90,9 @@ def train(
     """Yield each training when it has ended; one that was done, or begun, before goes on where it stopped.
 
     One that was interrupted is the last, with its state kept.
+
+    Raises:
+        SidcurateError: what `finetune.finetune` raises: one was begun from other weights, with another recipe or pairs.
     """
     for training in trainings:
         run_dir = folder / training.name
@@ -92,7 +103,7 @@ def train(
             training.chosen,
             run_dir,
             store_dir,
-            init=None if resume else training.init,
+            init=training.init,
             resume=resume,
             jobs=jobs,
             on_step=partial(on_step, training),
@@ -116,7 +127,7 @@ def draw(
     networks = {training.name: folder / training.name for training in trainings}
     if init:
         networks[ZERO_SHOT] = _zero_shot(init, trainings[0].recipe, folder / ZERO_SHOT)
-    evaluation, _ = evaluate.judge(manifest, networks, store_dir, jobs=jobs, progress=progress)
+    evaluation, _ = evaluate.judge(manifest, networks, store_dir, split=SPLIT, jobs=jobs, progress=progress)
     dots = tuple(_dot(training, folder, evaluation) for training in trainings)
     curve = Curve(
         device=manifest.device,

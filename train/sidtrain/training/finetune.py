@@ -101,7 +101,7 @@ def finetune(
         run_dir: folder of the run, made here; must be new unless `resume`.
         store_dir: folder of the decoded frames.
         init: checkpoint to start from; from scratch without.
-        resume: go on where the run in `run_dir` stopped, computing as it did.
+        resume: go on where the run in `run_dir` stopped, computing as it did; with `init`, only if it started there.
         tune: choose the way to compute a step by a short trial; the reference without.
         jobs: worker processes that decode raws.
         on_store: called with the count of decoded frames and of frames to decode.

@@ -163,7 +163,7 @@ def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeig
     """Load a state into network and optimizer; return where the run started and how far it came.
 
     Raises:
-        UsageError: the run was begun with another recipe or other pairs.
+        UsageError: the run was begun with another recipe, other pairs, or other weights than the run is given.
     """
     began = {**state, "recipe": _as_today(state["recipe"])}
     for what, value in run.identity.items():
@@ -171,9 +171,14 @@ def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeig
             raise UsageError(
                 f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
             )
+    name, sha256 = state["initial"]
+    if run.initial.sha256 not in {None, sha256}:
+        raise UsageError(
+            f"{run.directory} was begun from {name}, whose weights are not those of {run.initial.name}; give the same "
+            "--init, or another --name"
+        )
     step.load(state)
     ancestors = _ANCESTORS.validate_json(state.get("ancestors", "null"))
-    name, sha256 = state["initial"]
     return InitialWeights(name, sha256, ancestors), Position(*state["position"])
 
 
