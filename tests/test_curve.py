@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sidcurate.cli import fewpairs
 from sidtrain.evaluation.intervals import estimate
+from sidtrain.recipe import Recipe
 from sidtrain.study import curve, curveplot
 from sidtrain.study.curve import Curve, Dot
 
@@ -47,12 +49,12 @@ def test_levels_stand_by_start_and_rising_count() -> None:
     assert found == [("fine-tuned", 2), ("fine-tuned", 6), ("scratch", 2), ("scratch", 6)]
 
 
-def picture(zero_shot: float | None) -> np.ndarray:
-    dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in (2, 4) for repeat in range(2))
-    drawn = Curve(
+def drawn(zero_shot: float | None = None, repeats: int = 2) -> Curve:
+    dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in (2, 4) for repeat in range(repeats))
+    return Curve(
         device="phone",
         protocol="some-protocol",
-        recipe="{}",
+        recipe=Recipe(keep="best").model_dump_json(),
         validation_pairs=1,
         initial_weights=None,
         zero_shot=None if zero_shot is None else estimate({"a": zero_shot}),
@@ -60,7 +62,20 @@ def picture(zero_shot: float | None) -> np.ndarray:
         dots=dots,
         levels=curve.levels(dots),
     )
-    return np.asarray(Image.open(io.BytesIO(curveplot.png(drawn))).convert("RGB"))
+
+
+def picture(zero_shot: float | None) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(curveplot.png(drawn(zero_shot)))).convert("RGB"))
+
+
+def test_the_table_has_every_repeat_whole_however_many(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    fewpairs._print(drawn(repeats=12))
+    shown = capsys.readouterr().out
+    assert ", ".join(f"{26 + repeat:.2f}" for repeat in range(12)) in shown
+    assert "1 validation pair besides, the same for every training, chose the step that is kept" in shown
 
 
 def test_the_picture_shows_every_dot_and_the_controls_that_there_are() -> None:

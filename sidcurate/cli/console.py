@@ -14,9 +14,11 @@ from sidcurate.cli.options import naming
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import TaskID
+    from rich.table import Table
 
 
 _SHOWN_EVERY_S = 0.1
+_WIDEST = 10_000  # No table is as wide.
 
 
 class Report(Protocol):
@@ -56,6 +58,12 @@ def results() -> "Console":
             raise  # What rich has just caught: it would leave with exit code 1, which says that errors were found.
 
     return Results(highlight=False, markup=False, emoji=False)
+
+
+def make_room(console: "Console", *tables: "Table") -> None:
+    """Let a console be as wide as the tables: a name or a number that is cut is none."""
+    unbounded = console.options.update_width(_WIDEST)
+    console.width = max(console.width, *(console.measure(table, options=unbounded).maximum for table in tables))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import progress, results, say
+from sidcurate.cli.console import make_room, progress, results, say
 from sidcurate.cli.options import (
     device_option,
     format_option,
@@ -19,8 +19,6 @@ from sidcurate.cli.options import (
     store_option,
 )
 from sidcurate.counted import counted
-
-_WIDEST = 10_000  # No table is as wide.
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -141,8 +139,7 @@ def _print_csv(evaluation: "Evaluation") -> None:
 def _print_table(evaluation: "Evaluation") -> None:
     console, tables = results(), (_table(evaluation), _scene_table(evaluation))
     if not console.is_terminal:  # A terminal folds long names; a file and a pipe have room for them.
-        unbounded = console.options.update_width(_WIDEST)
-        console.width = max(console.width, *(console.measure(table, options=unbounded).maximum for table in tables))
+        make_room(console, *tables)
     for table in tables:
         console.print(table)
         console.print()

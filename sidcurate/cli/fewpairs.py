@@ -1,12 +1,13 @@
 """What `sidcurate finetune --pairs` shows: the few-pair curve, training by training, then as a table."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from sidcurate.cli import SIGNALED
-from sidcurate.cli.console import progress, results, say
+from sidcurate.cli.console import make_room, progress, results, say
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
@@ -77,12 +78,16 @@ def show(
 
 
 def _print(curve: "Curve") -> None:
-    results().print(_table(curve))
+    console, table = results(), _table(curve)
+    make_room(console, table)
+    console.print(table)
     if curve.zero_shot:
         click.echo(f"zero-shot, before any training: {curve.zero_shot.mean:.2f} dB")
     click.echo(f"amplified and the best Gaussian, without any network: {curve.gaussian.mean:.2f} dB")
     if curve.validation_pairs:
-        click.echo(f"{curve.validation_pairs} validation pairs besides, the same for all, see how the training goes.")
+        role = "chose the step that is kept" if json.loads(curve.recipe)["keep"] == "best" else "told how it went"
+        pairs = counted(curve.validation_pairs, "validation pair")
+        click.echo(f"{pairs} besides, the same for every training, {role}: shoot as many too.")
 
 
 def _table(curve: "Curve") -> "Table":

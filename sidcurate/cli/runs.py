@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import results, say
+from sidcurate.cli.console import make_room, results, say
 from sidcurate.cli.options import format_option, manifests_option, runs_option
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 COLUMNS = ("device", "run", "recipe", "pairs", "steps", "state", "PSNR", "scenes", "protocol")
-_WIDEST = 10_000  # No table is as wide.
 
 
 @click.command(short_help="List the runs: how far each came, and its PSNR with the protocol.")
@@ -75,8 +74,7 @@ def _print_table(rows: "Sequence[Row]", root: Path) -> None:
         for cells in _cells(row, root, names):
             table.add_row(*cells)
     console = results()
-    unbounded = console.options.update_width(_WIDEST)  # A name that is cut or folded is none.
-    console.width = max(console.width, console.measure(table, options=unbounded).maximum)
+    make_room(console, table)
     if rows:
         console.print(table)
     for row in rows:
