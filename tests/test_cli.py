@@ -37,6 +37,25 @@ def test_help_loads_no_heavy_library(arguments: list[str]) -> None:
     assert modules_after(repr(arguments)) & HEAVY == set()
 
 
+EXAMPLES = str(Path(__file__).parents[1] / "manifests" / "examples")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "--device", "gone", "--checkpoint", "run"],
+        ["evaluate", "--manifests", EXAMPLES, "--device", "oneplus7", "--checkpoint", "gone"],
+        ["enhance", __file__, "--checkpoint", "gone"],
+        ["enhance", __file__, "--checkpoint", "gone", "--output", "picture.jpg"],
+        ["finetune", "--device", "gone"],
+        ["finetune", "--device", "gone", "--pairs", "2,4"],
+        ["finetune", "--manifests", EXAMPLES, "--device", "oneplus7", "--init", "gone"],
+    ],
+)
+def test_a_wrong_name_is_answered_without_torch(arguments: list[str]) -> None:
+    assert "torch" not in modules_after(repr(arguments))
+
+
 def test_rules_load_no_array_library() -> None:
     assert modules_after("['rules', 'PAIR201']") & {"numpy", "pandas", "pyarrow", "rawpy", "torch"} == set()
 

@@ -26,8 +26,8 @@ from sidtrain.data import patches, store
 from sidtrain.data.store import StoreSettings
 from sidtrain.evaluation import evaluate, metrics, networks, panels
 from sidtrain.evaluation.baselines import TRIVIAL
-from sidtrain.evaluation.evaluate import NETWORK, Written
-from sidtrain.evaluation.scores import Evaluation
+from sidtrain.evaluation.evaluate import Written
+from sidtrain.evaluation.scores import NETWORK, Evaluation
 from sidtrain.normalization import Zero
 from sidtrain.recipe import Recipe
 from sidtrain.weights import checkpoint, history

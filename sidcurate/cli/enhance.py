@@ -67,9 +67,12 @@ def command(
     path = _free_place(image, output, overwrite)
     require_train_extra()
     from sidcurate import rgb16
-    from sidtrain.enhance import enhance
+    from sidtrain.weights import history
 
     rgb16.require_suffix(path)
+    history.require_checkpoint(checkpoint)
+    from sidtrain.enhance import enhance  # Loads torch: what is wrong so far is answered without it.
+
     with progress() as report:
         made = enhance(image, checkpoint, ratio, device_type=device_type, progress=partial(report, "enhancing"))
     for line in _talk(made, told=ratio is not None):

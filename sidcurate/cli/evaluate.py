@@ -84,10 +84,14 @@ def command(
     """
     require_train_extra()
     from sidcurate import manifests
-    from sidtrain.evaluation.evaluate import evaluate
+    from sidtrain.weights import history
 
     named = _named(checkpoints)
     manifest = manifests.load(manifests.find(manifests_root, device))
+    for path in named.values():
+        history.require_checkpoint(path)
+    from sidtrain.evaluation.evaluate import evaluate  # Loads torch: what is wrong so far is answered without it.
+
     with progress() as report:
         written = evaluate(
             manifest,
@@ -112,7 +116,7 @@ def command(
 def _named(checkpoints: Sequence[str]) -> dict[str, Path]:
     """Return the checkpoints by name: the one given, else that of the run's folder; a single one needs none."""
     from sidcurate.errors import UsageError
-    from sidtrain.evaluation.evaluate import NETWORK
+    from sidtrain.evaluation.scores import NETWORK
 
     named: dict[str, Path] = {}
     for text in checkpoints:

@@ -24,12 +24,9 @@ from sidtrain.evaluation.networks import Network
 from sidtrain.evaluation.panels import AS_SHOT, Cell, Row
 from sidtrain.evaluation.preview import GAMMA, preview
 from sidtrain.evaluation.protocols import Protocol
-from sidtrain.evaluation.scores import Evaluation, NetworkUsed, Score
+from sidtrain.evaluation.scores import NETWORK, Evaluation, NetworkUsed, Score
 from sidtrain.weights import checkpoint, history, lineage
 from sidtrain.weights.checkpoint import Sidecar
-
-# A single checkpoint needs no name of its own.
-NETWORK = "network"
 
 Picture = Float32[np.ndarray, "h w c"]
 Progress = Callable[[str, int, int], None]

@@ -16,6 +16,7 @@ from sidtrain.normalization import LevelsSource
 Metric = Literal["psnr_db", "ssim"]
 Origin = Literal["from scratch", "fine-tuned", "zero-shot", "imported"]
 
+NETWORK: Final = "network"  # A single checkpoint needs no name of its own.
 UNITS: Final[Mapping[Metric, str]] = {"psnr_db": "dB", "ssim": ""}
 
 
