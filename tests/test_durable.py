@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidcurate.errors import IntegrityError, MissingResourceError
-from sidcurate.storage.durable import parts, read_bounded, sweep, whole_file, write_whole
+from sidcurate.storage.durable import parts, read_bounded, require_place, sweep, whole_file, write_whole
 
 
 def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
@@ -26,6 +26,15 @@ def test_a_writer_that_fails_leaves_the_old_file_and_nothing_else(tmp_path) -> N
         fail()
     assert [file.name for file in tmp_path.iterdir()] == ["table"]
     assert path.read_bytes() == b"old"
+
+
+def test_a_place_that_takes_no_file_is_refused_before_there_is_one(tmp_path) -> None:
+    (tmp_path / "file").touch()
+    require_place(tmp_path / "to" / "come")
+    for place, reason in ((tmp_path / "file" / "in", "Not a directory"), (Path("/proc/self"), "")):
+        with pytest.raises(MissingResourceError, match=rf"{place} takes no file \({reason}.*name another place"):
+            require_place(place)
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_reader_sees_the_old_file_until_the_block_ends(tmp_path) -> None:

@@ -299,6 +299,12 @@ def test_the_folder_of_the_raws_gets_no_picture_unasked(folder: Path, run: Path,
     invoke(folder, run, "--output", "frame.png")
 
 
+def test_a_folder_that_takes_no_file_is_refused_before_the_network_runs(folder: Path, run: Path):
+    result = invoke(folder, run, "--output", "/proc/self/a.png", exit_code=4)
+    assert "/proc/self takes no file" in result.stderr
+    assert "ratio" not in result.stderr
+
+
 def test_an_unreadable_raw_exits_with_3(folder: Path, run: Path):
     (folder / "raws" / "frame.dng").write_bytes(b"")
     assert "copy it again" in invoke(folder, run, exit_code=3).stderr

@@ -492,7 +492,8 @@ def test_csv_has_a_row_a_picture_and_json_is_the_record(session: Session, tmp_pa
     assert len(rows) == 40
     as_json = run_command(session, *arguments, "--format", "json")
     assert Evaluation.model_validate_json(as_json.stdout).ssim_variant == "uniform7"
-    assert as_json.stdout == (tmp_path / "evaluation.json").read_text()
+    assert {row["ssim_variant"] for row in rows} == {"uniform7"}
+    assert as_json.stdout == (tmp_path / "evaluation-uniform7.json").read_text()
 
 
 def test_the_command_names_several_checkpoints_by_their_folders_or_as_told(session: Session, tmp_path: Path):
@@ -513,6 +514,26 @@ def test_two_checkpoints_of_one_name_are_refused(session: Session):
     result = run_command(session, "--checkpoint", str(session.run), "--checkpoint", str(session.run))
     assert result.exit_code == 2
     assert "two checkpoints are named 'device'; name them, such as --checkpoint scratch=" in result.stderr
+
+
+def test_names_that_fill_no_name_of_a_file_are_cut_there_and_nowhere_else(session: Session, tmp_path: Path):
+    names = [f"{letter * 90}" for letter in "abc"]
+    for last in names[2], f"{names[2]}-other":
+        told = [*names[:2], last]
+        options = [word for name in told for word in ("--checkpoint", f"{name}={session.run}")]
+        result = run_command(session, *options, "--out", str(tmp_path), "--split", "val", "--format", "csv")
+        assert result.exit_code == 0, result.stderr
+        assert {row["picture"] for row in csv.DictReader(io.StringIO(result.stdout))} >= set(told)
+    assert len(list(tmp_path.glob("comparison-*.json"))) == 2
+
+
+def test_a_place_for_the_record_is_looked_for_first(session: Session, tmp_path: Path):
+    (tmp_path / "file").touch()
+    arguments = ("--checkpoint", str(session.run), "--out", str(tmp_path / "file" / "in"))
+    result = run_command(session, *arguments, "--store", str(tmp_path / "store"))
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "in takes no file (Not a directory)" in result.stderr
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_leak_exits_as_an_integrity_error(session: Session, tmp_path: Path):

@@ -83,11 +83,14 @@ def command(
 
 def _free_place(image: Path, output: Path | None, overwrite: bool) -> Path:
     """Return where the picture goes; the folder of the raws gets none unless it is named."""
+    from sidcurate.storage.durable import require_place
+
     path = output or Path(f"{image.stem}.png")
     if output is None and path.absolute().parent.resolve() == image.resolve().parent:
         raise UsageError(f"{image} is in the current folder, where nothing is written unasked; say where with --output")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"there is no folder {path.parent} for the picture; make it, or name another with --output")
+    require_place(path.parent)
     if path.exists() and path.samefile(image):
         raise UsageError(f"{path} is the raw itself; name another picture with --output")
     if path.exists() and not overwrite:

@@ -134,7 +134,7 @@ def _print_json(evaluation: "Evaluation") -> None:
 
 
 def _print_csv(evaluation: "Evaluation") -> None:
-    rows = [score.model_dump() for score in evaluation.scores]
+    rows = [score.model_dump() | {"ssim_variant": evaluation.ssim_variant} for score in evaluation.scores]
     writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

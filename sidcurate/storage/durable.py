@@ -7,6 +7,7 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,20 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     with whole_file(path) as stream:
         stream.write(content)
+
+
+def require_place(folder: Path) -> None:
+    """Refuse a folder that takes no file, before the work whose result is for it; one that is missing will be made.
+
+    Raises:
+        MissingResourceError: with the reason.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MissingResourceError(f"{folder} takes no file ({reason}): permit it, or name another place") from error
 
 
 def sync_folder(folder: Path) -> None:

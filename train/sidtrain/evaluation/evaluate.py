@@ -1,6 +1,5 @@
 """Judge checkpoints on the scenes of a device that they have not seen, beside three trivial pictures."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,37 +13,23 @@ from sidcurate.counted import counted
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
 from sidcurate.schemas import Capture, Pair, Split
-from sidcurate.storage.durable import write_whole
+from sidcurate.storage.durable import require_place
 from sidtrain.data import patches, store
 from sidtrain.data.store import Entry, StoreSettings
-from sidtrain.evaluation import baselines, networks, panels, protocols, scores, tiles
+from sidtrain.evaluation import baselines, networks, panels, protocols, scores, tiles, written
 from sidtrain.evaluation.baselines import SIGMAS_PX, TRIVIAL, Baselines, Raws
 from sidtrain.evaluation.metrics import SsimVariant
 from sidtrain.evaluation.networks import Network
 from sidtrain.evaluation.panels import AS_SHOT, Cell, Row
-from sidtrain.evaluation.preview import GAMMA, preview
+from sidtrain.evaluation.preview import preview
 from sidtrain.evaluation.protocols import Protocol
-from sidtrain.evaluation.scores import NETWORK, Evaluation, NetworkUsed, Score
+from sidtrain.evaluation.scores import Evaluation, NetworkUsed, Score
+from sidtrain.evaluation.written import Written
 from sidtrain.weights import checkpoint, history, lineage
 from sidtrain.weights.checkpoint import Sidecar
 
 Picture = Float32[np.ndarray, "h w c"]
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Written:
-    """An evaluation and the files that hold it; `replaced` are the scenes of the record that it took the place of."""
-
-    evaluation: Evaluation
-    record: Path
-    panel: Path
-    replaced: frozenset[str] | None = None
-
-    @property
-    def scenes(self) -> frozenset[str]:
-        """Names of the scenes that were judged."""
-        return frozenset(score.scene_id for score in self.evaluation.scores)
 
 
 @dataclass(frozen=True)
@@ -97,8 +82,11 @@ def evaluate(
         UsageError: no scene to judge on or to learn the trivial pictures from, a checkpoint does not fit, the protocol
             does not apply, or the checkpoints cannot be compared.
         IntegrityError: a checkpoint, or one that it started from, has seen a scene that it is to be judged on (SET302).
+        MissingResourceError: `out_dir` takes no file.
         SidcurateError: what `store.build`, `checkpoint.load` and `verdicts.judged_pairs` raise.
     """
+    folder = out_dir or history.weights_path(next(iter(checkpoints.values()))).parent
+    require_place(folder)
     evaluation, rows = judge(
         manifest,
         checkpoints,
@@ -109,7 +97,7 @@ def evaluate(
         jobs=jobs,
         progress=progress,
     )
-    return _write(evaluation, rows, out_dir or history.weights_path(next(iter(checkpoints.values()))).parent)
+    return written.write(evaluation, rows, folder)
 
 
 def judge(
@@ -297,36 +285,3 @@ def _record(
         comparisons=scores.compare(rated, names),
         worst_scenes=tuple(scores.from_worst(rated, names[0])[: panels.WORST]),
     )
-
-
-def _write(evaluation: Evaluation, rows: Sequence[Row], folder: Path) -> Written:
-    """Write record and panel; only the same question of the same checkpoints is overwritten."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = [network.name for network in evaluation.networks]
-    foreign = any(network.origin == "zero-shot" for network in evaluation.networks)
-    parts = [
-        *(["evaluation"] if names == [NETWORK] else ["comparison", *names]),
-        *([evaluation.device] if foreign else []),
-        *([evaluation.split] if evaluation.split != "test" else []),
-        *([evaluation.protocol] if evaluation.protocol != protocols.DEFAULT else []),
-    ]
-    record, panel = (folder / f"{'-'.join(parts)}.{suffix}" for suffix in ("json", "png"))
-    zero_shot = [
-        f"{used.name}: trained for {used.device}" for used in evaluation.networks if used.origin == "zero-shot"
-    ]
-    title = ", ".join([evaluation.device, f"{evaluation.split} scenes", evaluation.protocol, *zero_shot])
-    planes = f"; planes as a picture: the long frame's white balance, gamma {GAMMA:g}"
-    shown = planes if protocols.PROTOCOLS[evaluation.protocol].target == "raw" else ""
-    replaced = _scenes_of(record)
-    write_whole(panel, panels.png(f"{title}; centers of the frames{shown}", rows))
-    write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
-    return Written(evaluation, record, panel, replaced)
-
-
-def _scenes_of(record: Path) -> frozenset[str] | None:
-    """Return the scenes of a record that is there; None where none is, or it cannot be read."""
-    try:
-        content = json.loads(record.read_text(encoding="utf-8"))
-        return frozenset(score["scene_id"] for score in content["scores"])
-    except (OSError, ValueError, KeyError, TypeError):  # What it said is lost to everybody already.
-        return None

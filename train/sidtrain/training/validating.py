@@ -4,7 +4,6 @@ Always in single precision and without compilation, whatever the steps are compu
 any size takes no more memory than they do.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from sidtrain.evaluation import tiles
 from sidtrain.evaluation.metrics import psnr_db
 from sidtrain.evaluation.preview import preview
 from sidtrain.recipe import Recipe
+from sidtrain.weights import history
 from sidtrain.weights.unet import Unet
 
 # A pair takes its name from its files', which may fill all of the 255 bytes that a name can have.
@@ -36,12 +36,8 @@ def means(model: Unet, scenes: Sequence[Sequence[Entry]], recipe: Recipe) -> dic
 
 
 def picture_name(pair: Pair, step: int) -> str:
-    """Return the name of a pair's picture at a step: a long one is cut, its hash keeps it apart from others."""
-    name = pair.pair_id.encode()
-    if len(name) > _NAME_BYTES:
-        digest = hashlib.sha256(name).hexdigest()[:12]
-        name = name[: _NAME_BYTES - len(digest) - 1].decode(errors="ignore").encode() + f"-{digest}".encode()
-    return f"{pair.split}-{name.decode()}-{step:07d}.png"
+    """Return the name of a pair's picture at a step."""
+    return f"{pair.split}-{history.bounded_name(pair.pair_id, _NAME_BYTES)}-{step:07d}.png"
 
 
 def write_picture(path: Path, model: Unet, entry: Entry, recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 """What stands in the folder of a run: whether it is one, how far it came, and its PSNR with the protocol. No torch."""
 
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -95,6 +96,15 @@ def rows(root: Path, splits: Splits = lambda device: {}) -> list[Row]:
     if not root.is_dir():
         raise UsageError(f"no runs in {root}: there is no such folder; `sidcurate finetune` makes it, --runs names it")
     return [_row(record.parent, splits) for record in sorted(root.rglob(RECORD))]
+
+
+def bounded_name(text: str, most_bytes: int) -> str:
+    """Return a part of a file's name: a text that is too long is cut, its hash keeps it apart from others."""
+    name = text.encode()
+    if len(name) <= most_bytes:
+        return text
+    digest = hashlib.sha256(name).hexdigest()[:12]
+    return f"{name[: most_bytes - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
 def read_log(directory: Path) -> list[dict[str, Any]]:
