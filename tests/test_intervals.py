@@ -60,9 +60,10 @@ def test_a_difference_is_paired_by_scene():
 @pytest.mark.parametrize(
     ("values", "unit", "words"),
     [
-        ([3.0, 2.5, 3.5, 3.0, 3.0], "dB", "better by 3.0 dB [2.6, 3.4], n = 5 scenes"),
-        ([-3.0, -2.5, -3.5, -3.0, -3.0], "dB", "worse by 3.0 dB [2.6, 3.4], n = 5 scenes"),
-        ([1.0, -1.0, 2.0, -2.0, 0.5], "dB", "no difference shown: +0.1 dB [-1.9, 2.1], n = 5 scenes"),
+        ([3.0, 2.5, 3.5, 3.0, 3.0], "dB", "better by 3.00 dB [2.56, 3.44], n = 5 scenes"),
+        ([-3.0, -2.5, -3.5, -3.0, -3.0], "dB", "worse by 3.00 dB [2.56, 3.44], n = 5 scenes"),
+        ([1.0, -1.0, 2.0, -2.0, 0.5], "dB", "no difference shown: +0.10 dB [-1.88, 2.08], n = 5 scenes"),
+        ([0.02, 0.03, 0.04, 0.03, 0.03], "dB", "better by 0.03 dB [0.02, 0.04], n = 5 scenes"),
         ([0.01, 0.02, 0.015, 0.015, 0.015], "", "better by 0.015 [0.011, 0.019], n = 5 scenes"),
     ],
 )

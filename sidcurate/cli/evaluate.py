@@ -236,11 +236,8 @@ def _interval(estimate: "Estimate", digits: int) -> str:
 
 def _verdict(comparison: "Comparison") -> str:
     difference = comparison.difference
-    return comparison.verdict or f"{_scenes(difference, '+')}; no verdict from n = {counted(difference.n, 'scene')}"
-
-
-def _scenes(estimate: "Estimate", sign: str = "") -> str:
-    return ", ".join(f"{scene} {value:{sign}.1f} dB" for scene, value in estimate.by_scene.items())
+    scenes = ", ".join(f"{scene} {value:+.2f} dB" for scene, value in difference.by_scene.items())
+    return comparison.verdict or f"{scenes}; no verdict from n = {counted(difference.n, 'scene')}"
 
 
 _PRINTERS = {"table": _print_table, "json": _print_json, "csv": _print_csv}

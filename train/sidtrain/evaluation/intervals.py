@@ -94,11 +94,11 @@ def verdict(difference: Estimate, unit: str = "") -> str | None:
     """Return what a paired difference shows, in words; None where there are too few scenes to say.
 
     >>> verdict(estimate({"a": 3.0, "b": 2.5, "c": 3.5, "d": 3.0, "e": 3.0}), "dB")
-    'better by 3.0 dB [2.6, 3.4], n = 5 scenes'
+    'better by 3.00 dB [2.56, 3.44], n = 5 scenes'
     """
     if difference.low is None or difference.high is None:
         return None
-    digits = 1 if unit == "dB" else 3
+    digits = 2 if unit == "dB" else 3  # As in the tables: what differs from nothing must not look like it.
     low, high, size = difference.low, difference.high, difference.mean
     if low <= 0 <= high:
         word, shown = "no difference shown:", f"{size:+.{digits}f}"
