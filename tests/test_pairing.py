@@ -153,7 +153,22 @@ def test_an_unreadable_frame_is_in_no_pair() -> None:
     broken = frame("00001_00_0.1s.dng", Fraction(1, 10)).model_copy(update={"status": "unreadable"})
     found = pair([broken, frame("00001_00_10s.dng", 10)])
     assert found.pairs == []
-    assert found.unpaired[0].reason == "its pixels could not be read"
+    assert [row.reason for row in found.unpaired] == [
+        "its pixels could not be read",
+        "alone in its scene but for 00001_00_0.1s.dng, which could not be read",
+    ]
+
+
+def test_a_frame_whose_partners_cannot_be_read_names_them_where_a_time_tells_them() -> None:
+    unreadable = {"status": "unreadable"}
+    near = [frame(f"IMG_{n}.CR3", Fraction(1, 10), n).model_copy(update=unreadable) for n in (2, 1)]
+    far = frame("IMG_9.CR3", Fraction(1, 10), 500).model_copy(update=unreadable)
+    timeless = frame("IMG_8.CR3", None).model_copy(update=unreadable)
+    found = pair([frame("IMG_0.CR3", 10, 0), *near, far, timeless, frame("IMG_5.CR3", 10, 1000)])
+    assert [row.reason for row in found.unpaired if row.path in {"IMG_0.CR3", "IMG_5.CR3"}] == [
+        "alone in its scene but for IMG_1.CR3 and 1 more, which could not be read",
+        "alone in its scene (no other frame within 60 s of it)",
+    ]
 
 
 def test_numbered_names_order_frames_of_one_second() -> None:

@@ -58,18 +58,22 @@ def pair(
         progress: called with the count of captures whose scene is done, and of all.
     """
     pairs: list[Match] = []
-    unpaired = [
-        _unpaired(capture, "its pixels could not be read") for capture in captures if capture.status == "unreadable"
-    ]
+    unreadable = [capture for capture in captures if capture.status == "unreadable"]
+    unpaired = [_unpaired(capture, "its pixels could not be read") for capture in unreadable]
     readable = [capture for capture in captures if capture.status != "unreadable"]
+    alone: list[Scene] = []
     done = 0
     progress(done, len(readable))  # To tell the scenes of many captures takes its time.
     for scene in _with_unique_ids(scenes(readable, scene_gap_s)):
-        found, left = _pair_scene(scene)
-        pairs += found
-        unpaired += left
+        if len(scene.captures) == 1:
+            alone.append(scene)
+        else:
+            found, left = _pair_scene(scene)
+            pairs += found
+            unpaired += left
         done += len(scene.captures)
         progress(done, len(readable))
+    unpaired += _alone(alone, captures, scene_gap_s)
     return Pairing(sorted(pairs, key=lambda row: row.pair_id), sorted(unpaired, key=lambda row: row.path))
 
 
@@ -155,9 +159,30 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
     ]
 
 
+def _alone(found: Sequence[Scene], captures: Sequence[Capture], scene_gap_s: float) -> Iterator[Unpaired]:
+    """Yield the one frame of each scene, with the names of those of its scene that could not be read."""
+    lost = _unreadable_beside(captures, scene_gap_s) if found else {}
+    for scene in found:
+        (capture,) = scene.captures
+        names = lost.get(capture.path, ())
+        others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        but = f"but for {names[0]}{others}, which could not be read" if names else f"({scene.why})"
+        yield _unpaired(capture, f"alone in its scene {but}", scene.scene_id)
+
+
+def _unreadable_beside(captures: Sequence[Capture], scene_gap_s: float) -> Mapping[str, Sequence[str]]:
+    """Return the names of the unreadable frames of each capture's scene, as far as names and times tell them."""
+    told = [each for each in captures if each.status != "unreadable" or each.captured_at or sid_name(each)]
+    if all(each.status != "unreadable" for each in told):
+        return {}
+    beside = {}
+    for scene in scenes(told, scene_gap_s):
+        names = sorted(PurePosixPath(each.path).name for each in scene.captures if each.status == "unreadable")
+        beside.update({each.path: names for each in scene.captures if names})
+    return beside
+
+
 def _pair_scene(scene: Scene) -> tuple[list[Match], list[Unpaired]]:
-    if len(scene.captures) == 1:
-        return [], [_unpaired(scene.captures[0], f"alone in its scene ({scene.why})", scene.scene_id)]
     long = _long_frame(scene.captures)
     if long is None:
         reason = "no frame of its scene has an exposure time: none can be the long one"
