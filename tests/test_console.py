@@ -1,11 +1,13 @@
-"""Progress: every stage is seen on a terminal, from its first step to its last, and costs next to nothing between."""
+"""Progress: every stage is seen, on a terminal of any width and in a log, and costs next to nothing."""
 
 import io
 import sys
 
 import pytest
+from rich.console import Console
 from rich.progress import Progress
 
+from sidcurate.cli import console
 from sidcurate.cli.console import progress
 
 
@@ -52,3 +54,28 @@ def test_a_count_whose_end_nobody_knows_is_shown_too(monkeypatch: pytest.MonkeyP
         report("listing raws", 7, None)
     assert "listing raws" in terminal.getvalue()
     assert "7/?" in terminal.getvalue()
+
+
+def test_a_log_gets_a_line_a_minute_with_what_a_bar_would_show(capsys, monkeypatch) -> None:
+    with console.progress() as report:
+        report("reading raws", 1, 20)
+    assert capsys.readouterr().err == "", "a short stage is silent"
+    monkeypatch.setattr(console, "LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(console, "_SHOWN_EVERY_S", 0.0)
+    with console.progress() as report:
+        report("training", 3, 20, "loss 0.0432, 0.61 GB", "patches", 4)
+        report("training", 4, 20, "loss 0.0431, 0.61 GB", "patches", 4)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "training: 3 of 20, loss 0.0432, 0.61 GB"
+    assert second.startswith("training: 4 of 20, ")
+    assert "loss 0.0431" in second
+
+
+@pytest.mark.parametrize(("width", "has_bar"), [(40, False), (80, True)])
+def test_a_narrow_terminal_shows_the_count_rather_than_a_bar(width: int, has_bar: bool) -> None:
+    terminal = Console(width=width, file=io.StringIO())
+    bars = Progress(*console._columns(width), console=terminal)
+    bars.add_task("looking at the raws", total=2000, completed=1500, note="53.3/s")
+    terminal.print(bars.get_renderable())
+    shown = terminal.file.getvalue()
+    assert ("1500/2000" in shown, "━" in shown) == (True, has_bar)

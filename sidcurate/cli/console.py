@@ -2,8 +2,9 @@
 
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,11 +14,13 @@ from sidcurate.cli.options import naming
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.progress import TaskID
+    from rich.progress import ProgressColumn, Task
     from rich.table import Table
 
 
+LINE_EVERY_S = 60.0
 _SHOWN_EVERY_S = 0.1
+_ROOM_FOR_A_BAR = 60  # Columns of the terminal.
 _WIDEST = 10_000  # No table is as wide.
 
 
@@ -68,32 +71,48 @@ def make_room(console: "Console", *tables: "Table") -> None:
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Show a bar for each stage with count, rate and time left; nothing where stderr is not a terminal."""
+    """Show a bar for each stage with count, rate and time left; where stderr is no terminal, a line a minute."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-        due = 0.0
+    with Progress(*_columns(console.width), console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, Task] = {}
+        due, told = 0.0, time.monotonic()
 
         def report(stage: str, done: int, total: int | None, note: str = "", unit: str = "", each: int = 1) -> None:
-            nonlocal due
+            nonlocal due, told
             now = time.monotonic()
             if stage in tasks and done != total and now < due:
                 return
             due = now + _SHOWN_EVERY_S
             if stage not in tasks:
-                tasks[stage] = bars.add_task(stage, total=total, note="")
-            speed = bars.tasks[list(tasks).index(stage)].speed
-            rate = f"{each * speed:.3g}{unit and f' {unit}'}/s " if speed else ""
-            bars.update(tasks[stage], completed=done, total=total, note=rate + note)
+                number = bars.add_task(stage, total=total, note="")
+                tasks[stage] = next(task for task in bars.tasks if task.id == number)
+            task = tasks[stage]
+            rate = f"{each * task.speed:.3g}{unit and f' {unit}'}/s " if task.speed else ""
+            bars.update(task.id, completed=done, total=total, note=rate + note)
+            if bars.disable and now - told >= LINE_EVERY_S:
+                told = now
+                say(_line(task))
 
         yield report
+
+
+def _columns(width: int) -> "Sequence[ProgressColumn]":
+    """Return what a bar shows; on a narrow terminal the figures matter more than the bar."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.table import Column
+
+    bar = (BarColumn(),) if width >= _ROOM_FOR_A_BAR else ()
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True))
+    note = TextColumn("{task.fields[note]}")
+    return TextColumn("{task.description}"), *bar, count, note, TimeRemainingColumn()
+
+
+def _line(task: "Task") -> str:
+    """Return what the bar of a stage would show, for a log."""
+    left = "" if task.time_remaining is None else f"{timedelta(seconds=round(task.time_remaining))} left"
+    of = "" if task.total is None else f" of {task.total:.0f}"
+    facts = (f"{task.completed:.0f}{of}", task.fields["note"].strip(), left)
+    return f"{task.description}: {', '.join(filter(None, facts))}"
