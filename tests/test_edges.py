@@ -132,23 +132,23 @@ def test_a_card_without_permission_is_not_called_empty(
     assert (done.returncode, why in done.stderr) == (2, True), done.stderr
 
 
-def test_a_hundred_thousand_files_are_scanned_in_the_time_of_a_few_listings(raws: Path) -> None:
-    for number in range(1000):
+def test_many_thousand_files_are_scanned_in_the_time_of_a_few_listings(raws: Path) -> None:
+    for number in range(100):
         (raws / f"IMG_{number:05d}.dng").touch()
-    for number in range(99_000):
-        os.link(raws / f"IMG_{number % 1000:05d}.dng", raws / f"L{number:05d}.dng")
+    for number in range(20_000 - 100):
+        os.link(raws / f"IMG_{number % 100:05d}.dng", raws / f"L{number:05d}.dng")
 
     def seconds(work) -> float:
         start = time.perf_counter()
-        assert work() == 100_000
+        assert work() == 20_000
         return time.perf_counter() - start
 
     def listing() -> int:
         with os.scandir(raws) as entries:
             return sum(entry.stat().st_size == 0 for entry in entries)
 
-    ratios = [seconds(lambda: len(scan(raws).raws)) / seconds(listing) for _ in range(3)]
-    assert sorted(ratios)[1] < 12
+    ratios = [seconds(lambda: len(scan(raws).raws)) / seconds(listing) for _ in range(5)]
+    assert sorted(ratios)[2] < 12
 
 
 def times_and_pairs(raws: Path, tmp_path: Path) -> list[tuple[str, str]]:

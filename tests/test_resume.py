@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,9 @@ def test_curves_are_drawn_where_tensorboard_is_installed(session: Path, tmp_path
     )
     run = tmp_path / "run"
     train(session, run, on_step=lambda done: done.step == 5 and os.kill(os.getpid(), signal.SIGINT))
+    ended = int(time.time())
+    while int(time.time()) == ended:  # By the second in which it was begun TensorBoard knows the later of two files.
+        time.sleep(0.01)
     train(session, run, resume=True)
     command = [sys.executable, "-W", "ignore", "-c", program, str(run / "tensorboard")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
