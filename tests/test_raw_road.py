@@ -1,7 +1,6 @@
 """The whole road from raw to raw, by the commands that a person would type; every figure computed again by hand."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,20 +8,16 @@ import pytest
 import rawpy
 import small_session
 import torch
-from click.testing import CliRunner, Result
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 from test_evaluate import write_checkpoint
 
-from sidcurate import manifests
-from sidcurate.cli import main
 from sidcurate.errors import UsageError
-from sidcurate.manifests import Manifest
-from sidcurate.schemas import Pair
 from sidtrain.evaluation import evaluate
-from sidtrain.evaluation.scores import Evaluation, Score
 from sidtrain.recipe import Recipe
 from sidtrain.weights import checkpoint
+from tests.roads import Road, travel
+from tests.verbs import run
 
 RECIPE = """
 base = "raw"
@@ -40,61 +35,20 @@ XTRANS = "RBGBRGGGRGGBGGBGGRBRGRBGGGBGGRGGRGGB"
 SMALL = Recipe(width=2, resolutions=2, target="raw")
 
 
-def run(verb: str, *arguments: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [verb, *map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == exit_code, result.output
-    return result
-
-
-@dataclass(frozen=True)
-class Road:
-    folder: Path
-    manifest: Manifest
-    evaluation: Evaluation
-    table: str
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "runs" / "oneplus7" / "fast"
-
-    @property
-    def at(self) -> tuple[object, ...]:
-        where = ("--device", "oneplus7", "--manifests", self.folder / "manifests")
-        return (*where, "--store", self.folder / "store", "--jobs", 1)
-
-    def pairs(self, split: str) -> list[Pair]:
-        return [pair for pair in self.manifest.pairs if pair.split == split]
-
-    def score(self, pair: Pair, picture: str) -> Score:
-        return next(row for row in self.evaluation.scores if (row.pair_id, row.picture) == (pair.pair_id, picture))
-
-    def planes(self, path: str, amplification: float = 1.0) -> np.ndarray:
-        """Return the planes of a raw, by rawpy and slices alone."""
-        with rawpy.imread(str(self.folder / "raws" / path)) as raw:
-            letters = np.array(list("RGBG"))[raw.raw_pattern]
-            top, left = np.argwhere(letters == "R")[0]
-            light = raw.raw_image_visible.astype(float) - np.array(raw.black_level_per_channel)[raw.raw_colors_visible]
-            light = light[top : HEIGHT - top, left : WIDTH - left] / (raw.white_level - raw.black_level_per_channel[0])
-        sites = [light[row::2, column::2] for row, column in ((0, 0), (0, 1), (1, 1), (1, 0))]
-        return np.clip(np.stack(sites, axis=-1) * amplification, 0, 1)
-
-
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Five scenes, shot, read, judged and divided; a network, trained, and evaluated by its own protocol."""
-    folder = tmp_path_factory.mktemp("raw")
-    (folder / "fast.toml").write_text(RECIPE)
-    of = ("--device", "oneplus7", "--manifests", folder / "manifests")
-    at = (*of, "--store", folder / "store", "--jobs", 1)
-    run("simulate", folder / "raws", "--device", "oneplus7", "--scenes", 5, "--size", f"{HEIGHT}x{WIDTH}")
-    run("ingest", folder / "raws", *of, "--jobs", 1)
-    run("split", *of, "--train", 2, "--val", 1, "--test", 2)
-    run("validate", *of)
-    run("finetune", *at, "--recipe", folder / "fast.toml", "--runs", folder / "runs")
-    run_dir = folder / "runs" / "oneplus7" / "fast"
-    table = run("evaluate", *at, "--checkpoint", run_dir, "--protocol", "raw")
-    evaluation = Evaluation.model_validate_json((run_dir / "evaluation-raw.json").read_text())
-    return Road(folder, manifests.load(folder / "manifests" / "oneplus7"), evaluation, table.stdout)
+    return travel(tmp_path_factory.mktemp("raw"), "oneplus7", RECIPE, (HEIGHT, WIDTH), 2)
+
+
+def planes(road: Road, path: str, amplification: float = 1.0) -> np.ndarray:
+    """Return the planes of a raw, by rawpy and slices alone."""
+    with rawpy.imread(str(road.folder / "raws" / path)) as raw:
+        letters = np.array(list("RGBG"))[raw.raw_pattern]
+        top, left = np.argwhere(letters == "R")[0]
+        light = raw.raw_image_visible.astype(float) - np.array(raw.black_level_per_channel)[raw.raw_colors_visible]
+        light = light[top : HEIGHT - top, left : WIDTH - left] / (raw.white_level - raw.black_level_per_channel[0])
+    sites = [light[row::2, column::2] for row, column in ((0, 0), (0, 1), (1, 1), (1, 0))]
+    return np.clip(np.stack(sites, axis=-1) * amplification, 0, 1)
 
 
 def psnr(output: np.ndarray, target: np.ndarray) -> float:
@@ -109,7 +63,7 @@ def test_no_frame_was_rendered(road: Road) -> None:
 def test_the_amplified_short_has_the_figures_that_a_hand_computes(road: Road) -> None:
     for pair in road.pairs("test"):
         score = road.score(pair, "amplified")
-        shown, wanted = road.planes(pair.short_path, score.amplification_ratio), road.planes(pair.long_path)
+        shown, wanted = planes(road, pair.short_path, score.amplification_ratio), planes(road, pair.long_path)
         assert score.psnr_db == pytest.approx(psnr(shown, wanted), abs=1e-3)
         told = wanted < 1
         gain = (shown * wanted)[told].sum() / (shown**2)[told].sum()
@@ -117,13 +71,13 @@ def test_the_amplified_short_has_the_figures_that_a_hand_computes(road: Road) ->
 
 
 def test_the_gaussian_and_the_mean_color_are_of_planes(road: Road) -> None:
-    longs = [road.planes(pair.long_path) for pair in road.pairs("train")]
+    longs = [planes(road, pair.long_path) for pair in road.pairs("train")]
     mean = np.mean([long.mean((0, 1)) for long in longs], axis=0)
     assert road.evaluation.mean_color == pytest.approx(tuple(mean), abs=1e-5)
     sigma = road.evaluation.gaussian_sigma_px
     for pair in road.pairs("test"):
-        score, wanted = road.score(pair, "gaussian"), road.planes(pair.long_path)
-        blurred = gaussian_filter(road.planes(pair.short_path, score.amplification_ratio), (sigma, sigma, 0))
+        score, wanted = road.score(pair, "gaussian"), planes(road, pair.long_path)
+        blurred = gaussian_filter(planes(road, pair.short_path, score.amplification_ratio), (sigma, sigma, 0))
         assert score.psnr_db == pytest.approx(psnr(blurred, wanted), abs=1e-2)
         flat = np.broadcast_to(mean, wanted.shape)
         assert road.score(pair, "mean-color").psnr_db == pytest.approx(psnr(flat, wanted), abs=1e-3)
@@ -133,10 +87,10 @@ def test_the_network_s_figure_is_that_of_its_planes(road: Road) -> None:
     model, _ = checkpoint.load(road.run)
     for pair in road.pairs("test"):
         score = road.score(pair, "network")
-        short = road.planes(pair.short_path, score.amplification_ratio).astype(np.float32)
+        short = planes(road, pair.short_path, score.amplification_ratio).astype(np.float32)
         with torch.no_grad():
             output = model(torch.from_numpy(short.transpose(2, 0, 1))[None])[0].permute(1, 2, 0).numpy()
-        assert score.psnr_db == pytest.approx(psnr(output, road.planes(pair.long_path)), abs=1e-3)
+        assert score.psnr_db == pytest.approx(psnr(output, planes(road, pair.long_path)), abs=1e-3)
         assert score.psnr_db > road.score(pair, "amplified").psnr_db + 3
 
 

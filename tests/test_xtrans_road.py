@@ -1,20 +1,15 @@
 """The whole road with an X-Trans camera, by the commands that a person would type: nine planes in, 27 out."""
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pytest
 import rawpy
-from click.testing import CliRunner, Result
 from test_rgb16 import decoded_png
 
-from sidcurate import manifests
-from sidcurate.cli import main
-from sidcurate.manifests import Manifest
-from sidtrain.evaluation.scores import Evaluation
 from sidtrain.weights import checkpoint, history
+from tests.roads import Road, travel
+from tests.verbs import run
 
 RECIPE = """
 base = "sid-fuji"
@@ -33,40 +28,9 @@ device_type = "cpu"
 HEIGHT, WIDTH = 517, 532
 
 
-def run(verb: str, *arguments: object, exit_code: int = 0) -> Result:
-    result = CliRunner().invoke(main, [verb, *map(str, arguments)], catch_exceptions=False)
-    assert result.exit_code == exit_code, result.output
-    return result
-
-
-@dataclass(frozen=True)
-class Road:
-    folder: Path
-    judged: str
-    manifest: Manifest
-    evaluation: Evaluation
-
-    @property
-    def run(self) -> Path:
-        return self.folder / "runs" / "fuji" / "fast"
-
-
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Road:
-    """Four scenes, shot, read, judged, divided and judged again; a network, trained and evaluated."""
-    folder = tmp_path_factory.mktemp("fuji")
-    (folder / "fast.toml").write_text(RECIPE)
-    of = ("--device", "fuji", "--manifests", folder / "manifests")
-    at = (*of, "--store", folder / "store", "--jobs", 1)
-    run("simulate", folder / "raws", "--device", "fujixt2", "--scenes", 4, "--size", f"{HEIGHT}x{WIDTH}")
-    run("ingest", folder / "raws", *of, "--jobs", 1)
-    run("split", *of, "--train", 2, "--val", 1, "--test", 1)
-    judged = run("validate", *of)
-    run("finetune", *at, "--recipe", folder / "fast.toml", "--runs", folder / "runs")
-    run_dir = folder / "runs" / "fuji" / "fast"
-    evaluated = run("evaluate", *at, "--checkpoint", run_dir, "--format", "json")
-    manifest = manifests.load(folder / "manifests" / "fuji")
-    return Road(folder, judged.stdout, manifest, Evaluation.model_validate_json(evaluated.stdout))
+    return travel(tmp_path_factory.mktemp("xtrans"), "fujixt2", RECIPE, (HEIGHT, WIDTH), 1)
 
 
 def test_the_pairs_are_judged_and_pass(road: Road) -> None:
@@ -87,7 +51,7 @@ def test_the_network_takes_nine_planes_with_the_levels_of_sid_and_learns(road: R
 
 def test_the_enhanced_short_has_the_figure_that_evaluate_gives_it(road: Road) -> None:
     """The picture of the one verb, against LibRaw's own rendering of the long frame, cut here by hand."""
-    (pair,) = (pair for pair in road.manifest.pairs if pair.split == "test")
+    (pair,) = road.pairs("test")
     png = road.folder / "enhanced.png"
     how = ("--checkpoint", road.run, "--output", png, "--ratio", pair.exposure_ratio, "--device-type", "cpu")
     run("enhance", road.folder / "raws" / pair.short_path, *how)
@@ -103,12 +67,11 @@ def test_the_enhanced_short_has_the_figure_that_evaluate_gives_it(road: Road) ->
     height, width = (HEIGHT - top) // 6 * 6, (WIDTH - left) // 6 * 6
     assert picture.shape == (height, width, 3)
     target = target[top : top + height, left : left + width]
-    score = next(score for score in road.evaluation.scores if score.picture == "network")
-    assert -10 * np.log10(((picture - target) ** 2).mean()) == pytest.approx(score.psnr_db, abs=1e-3)
+    figure = road.score(pair, "network").psnr_db
+    assert -10 * np.log10(((picture - target) ** 2).mean()) == pytest.approx(figure, abs=1e-3)
     assert road.evaluation.networks[0].origin == "from scratch"
 
 
 def test_the_default_recipe_says_which_one_takes_such_frames(road: Road) -> None:
-    where = ("--device", "fuji", "--manifests", road.folder / "manifests", "--store", road.folder / "store")
-    refused = run("finetune", *where, "--runs", road.folder / "runs", exit_code=2)
+    refused = run("finetune", *road.at, "--runs", road.folder / "runs", exit_code=2)
     assert "the recipe's network takes bayer frames only; train it with --recipe sid-fuji" in refused.stderr
