@@ -69,7 +69,9 @@ def test_another_way_of_computing_gives_nearly_the_same_losses(way: dict[str, ob
     reference, weights = after(REFERENCE)
     losses, others = after(REFERENCE.model_copy(update=way))
     assert losses == pytest.approx(reference, rel=tolerance)
-    assert losses != reference
+    assert losses != reference or "bf16" not in way
+    layout = torch.channels_last if "channels_last" in way else torch.contiguous_format
+    assert all(value.is_contiguous(memory_format=layout) for value in others.values() if value.ndim == 4)
     assert all(value.dtype == torch.float32 for value in others.values())
     assert all(value.shape == weights[name].shape for name, value in others.items())
 
