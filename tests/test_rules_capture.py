@@ -59,6 +59,8 @@ def test_a_fault_is_found_and_says_what_to_do(code, changes):
         ("CAP102", {"missing_fraction": 0.005}),
         ("CAP102", {"clipped_fraction": None}),
         ("CAP104", {"cfa_kind": "xtrans", "cfa": "GGRGGBGGBGGRBRGRBGGGBGGRGGRGGBRBGBRG"}),
+        # A list names a camera; whether it is that of most nobody has looked at.
+        ("CAP106", {"status": "listed"}),
         ("CAP105", {"time": "4.967", "libraw_exposure_time_s": 5.040}),
         ("CAP105", {"libraw_iso": 1648.0}),
         ("CAP112", {"time": "1/30", "name_exposure_time_s": 0.033}),
@@ -209,3 +211,8 @@ def test_zeros_far_below_black_are_missing_data_and_a_cut_off_file_is_called_one
 def test_what_is_no_bayer_mosaic_is_shot_again_only_where_that_helps(kind, cure):
     (finding,) = judge_capture("CAP104", cfa_kind=kind, cfa=None).findings
     assert cure in finding.message
+
+
+def test_what_the_reader_says_of_a_sensor_is_told_instead_of_its_kind():
+    (finding,) = judge_capture("CAP104", cfa_kind="other", cfa=None, cfa_reason="RGBW color filter array").findings
+    assert finding.message.startswith("is no RGB Bayer mosaic: RGBW color filter array; ")

@@ -87,6 +87,8 @@ def _advice(short_s: Fraction, long_s: Fraction, low: Fraction, high: Fraction) 
     fitting = [time for time in SHUTTER_TIMES if long_s / high <= time <= long_s / low]
     bounds = fitting or [long_s / high, long_s / low]
     shortest, longest = format_seconds(bounds[0]), format_seconds(bounds[-1])
+    if shortest == longest:
+        return f"shoot the short frame at {shortest}"
     if short_s > long_s / low:
         return f"shoot the short frame at {longest} or shorter, down to {shortest}"
     return f"shoot the short frame at {shortest} or longer, up to {longest}"
