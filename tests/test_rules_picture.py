@@ -106,3 +106,9 @@ def test_a_change_of_focus_names_the_softer_frame(ratio, words):
     assert "allowed 0.5-2; focus by hand" in finding.message
     assert finding.severity == "warning"
     assert (finding.limit_low, finding.limit_high) == (0.5, 2)
+
+
+@pytest.mark.parametrize(("ratio", "softer"), [(1.3, "long"), (0.7, "short")])
+def test_a_slight_change_of_focus_names_the_softer_frame_too(ratio, softer):
+    (finding,) = judge_pair("PAIR224", focus_ratio=ratio, focus_se=0.01).findings
+    assert finding.message.startswith(f"the {softer} frame is the softer one")

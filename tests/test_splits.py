@@ -65,4 +65,7 @@ def test_a_scene_without_a_label_is_named() -> None:
 def test_counts_fill_what_is_not_set() -> None:
     assert counts(20, train=10, test=10) == Counts(10, 0, 10)
     assert counts(20, test=4) == Counts(14, 2, 4)
+    assert counts(20, val=6) == Counts(9, 6, 5)
+    assert counts(20, test=19) == Counts(0, 1, 19)
+    assert counts(20, test=21) == Counts(0, 0, 21), "which `assign` refuses"
     assert counts(20) == default_counts(20)
