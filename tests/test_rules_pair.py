@@ -42,6 +42,12 @@ def test_the_ratio_is_judged_exactly_at_both_ends(short_s, passes):
             "shoot the short frame at 1/30 s or longer, up to 1/10 s",
         ),
         (
+            "1/100",
+            "10",
+            "exposure ratio 1,000× (10 s / 1/100 s), allowed 100-300× (±3 %); "
+            "shoot the short frame at 1/30 s or longer, up to 1/10 s",
+        ),
+        (
             "1/1000",
             "1/100",
             "exposure ratio 10× (1/100 s / 1/1000 s), allowed 100-300× (±3 %); "
