@@ -31,6 +31,23 @@ def test_a_comparison_with_an_unknown_is_not_true(rows):
     assert rows.camera_make.is_one_of(["Canon", None]).tolist() == [True, True, False]
 
 
+def test_two_columns_are_compared_where_both_are_known(rows):
+    turned = rows.take(np.array([2, 0, 1]))
+    assert (rows.iso >= turned.iso).tolist() == [False, True, False]
+    assert rows.camera_make.equals(turned.camera_make).tolist() == [False, True, False]
+    assert rows.camera_make.differs_from(turned.camera_make).tolist() == [False] * 3
+    assert rows.camera_make.joined(turned.camera_make, " and ").tolist() == [None, "Canon and Canon", None]
+    assert [rows.iso[row] for row in range(3)] == [1600, 2**53 + 1, None]
+
+
+def test_what_is_left_out_is_unknown_by_row_or_by_position(rows):
+    first = np.array([True, False, True])
+    assert rows.iso.only(first).tolist() == [1600, None, None]
+    assert rows.black_level.only(first).unknown.tolist() == [False, True, True]
+    bright = rows.white_level.only(rows.white_level > 2000)
+    assert (bright.known.sum(axis=1).tolist(), bright.largest().tolist()) == ([4, 0, 0], [16383.0, None, None])
+
+
 def test_what_is_computed_from_an_unknown_is_unknown(rows):
     doubled = 2 * rows.iso - rows.iso + 0
     assert doubled.unknown.tolist() == [False, False, True]
