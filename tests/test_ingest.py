@@ -297,9 +297,10 @@ def test_what_others_commit_during_an_ingest_is_not_overwritten(session: Path, t
     ingest(session, tmp_path / "m/cam", jobs=1)
     os.utime(session / "IMG_0000.dng")
 
-    def split(stage: str, done: int, total: int) -> None:
+    def split(stage: str, done: int, total: int | None) -> None:
         where = ("--manifests", tmp_path / "m", "--device", "cam")
-        assert run("split", *where, "--train", 2, "--val", 0, "--test", 1).exit_code == 0
+        if stage == "reading raws":
+            assert run("split", *where, "--train", 2, "--val", 0, "--test", 1).exit_code == 0
 
     with pytest.raises(UsageError, match="was changed by another process meanwhile, nothing was written; run again"):
         ingest(session, tmp_path / "m/cam", jobs=1, progress=split)
@@ -423,7 +424,7 @@ def test_a_reader_that_raises_anything_costs_one_row(session: Path, tmp_path: Pa
 def test_real_sessions_give_ten_pairs_of_known_ratio(shared: Path, tmp_path: Path, device: str) -> None:
     found = ingest(shared / "sessions" / device, tmp_path / device)
     assert len(found.pairs) == 10
-    assert found.unpaired == []
+    assert len(found.unpaired) == 0
     assert {row.exposure_ratio for row in found.pairs} <= {100, 250, 300}
     assert {row.cfa for row in found.captures} == {"BGGR" if device == "oneplus7" else "RGGB"}
 
