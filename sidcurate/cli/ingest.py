@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -252,7 +253,8 @@ def _rest_in_words(result: "Ingested") -> Iterator[str]:
         yield f"  {gone} not there any more: is a card or a disk missing?"
     yield pairs_in_words(result.pairs.facts("scene_id", "split"))
     unreadable = {capture.path for capture in result.unreadable}
-    yield from _some(f"unpaired: {row.path}: {row.reason}" for row in result.unpaired if row.path not in unreadable)
+    unpaired = result.unpaired.facts("path", "reason")
+    yield from _some(f"unpaired: {path}: {reason}" for path, reason in unpaired if path not in unreadable)
     yield f"manifest: {result.directory}"
 
 
@@ -268,10 +270,10 @@ def pairs_in_words(pairs: "Iterable[tuple[str, Split | None]]") -> str:
 
 
 def _some(lines: Iterable[str]) -> Iterator[str]:
-    listed = list(lines)
-    yield from (f"  {line}" for line in listed[:_LINES_SHOWN])
-    if len(listed) > _LINES_SHOWN:
-        yield f"  and {len(listed) - _LINES_SHOWN} more; `sidcurate report` lists them all"
+    rest = iter(lines)
+    yield from (f"  {line}" for line in islice(rest, _LINES_SHOWN))
+    if more := sum(1 for _ in rest):
+        yield f"  and {more} more; `sidcurate report` lists them all"
 
 
 def _cameras(captures: "Rows[Capture]") -> Counter[str]:

@@ -35,6 +35,6 @@ def command(
         paired = pair_again(directory, rules, told, dry_run=dry_run)
     for pair_id, short, long, reason in paired.pairs.facts("pair_id", "short_path", "long_path", "reason"):
         click.echo(f"{pair_id}: {short} with {long}, {reason}")
-    for left in paired.unpaired:
-        click.echo(f"unpaired {left.path}: {left.reason}")
+    for path, reason in paired.unpaired.facts("path", "reason"):
+        click.echo(f"unpaired {path}: {reason}")
     say_what_is_next(directory, dry_run=dry_run)

@@ -8,6 +8,8 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeAlias
 
+import pyarrow as pa
+
 from sidcurate import manifests, source
 from sidcurate.errors import UsageError
 from sidcurate.ingest import headers, journal, kept, reading, shards
@@ -22,7 +24,7 @@ from sidcurate.places.scan import RawFile, Scan
 from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
 from sidcurate.source import PairingRules, Source
 from sidcurate.tables.bounded import Packed
-from sidcurate.tables.rows import Rows
+from sidcurate.tables.rows import Rows, table_of
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Takes a stage in words, the count done in it, and the count to do, None as long as nobody knows it."""
@@ -49,7 +51,7 @@ class Ingested(Scanned):
     """What an ingest found and wrote."""
 
     pairs: Rows[Pair]
-    unpaired: list[Unpaired]
+    unpaired: Rows[Unpaired]
     directory: Path
     gone: int
 
@@ -64,10 +66,10 @@ class IngestedShard(Scanned):
 
 @dataclass(frozen=True)
 class PairedAgain:
-    """The pairs that a manifest has now, by column, and the captures in none."""
+    """The pairs that a manifest has now, and the captures in none, by column."""
 
     pairs: Rows[Pair]
-    unpaired: list[Unpaired]
+    unpaired: Rows[Unpaired]
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,8 @@ def ingest(
         manifests.save(directory, tables, based_on=made_from, source=_source(start))
         journal.sweep(directory)
     gone = captures.places("path", before.rows(Capture).arrow("path")) < 0 if before else captures.nowhere()
-    return Ingested(start.found, captures, read, Rows.of(Pair, pairs), unpaired, directory, int(gone.sum()))
+    rows = Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired)
+    return Ingested(start.found, captures, read, *rows, directory, int(gone.sum()))
 
 
 def ingest_shard(
@@ -287,7 +290,7 @@ def pair_again(
         told = source.read(directory).model_copy(update={"pairing": rules})
         made_from = manifests.based_on(manifest, *NOT_FINDINGS)
         manifests.save(directory, {Pair: pairs, Unpaired: unpaired}, based_on=made_from, source=told)
-    return PairedAgain(Rows.of(Pair, pairs), unpaired)
+    return PairedAgain(Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired))
 
 
 def _paired(
@@ -298,11 +301,12 @@ def _paired(
     known: measuring.Known,
     workers: Crew,
     progress: Progress,
-) -> tuple[Packed, list[Unpaired]]:
+) -> tuple[Packed, pa.Table]:
     """Return the pairs of captures, measured, and the captures in none."""
     found = pair(captures.views(), rules, parts_of(before), partial(progress, "pairing captures"))
     measure = partial(progress, "measuring pairs")
-    return measuring.measured(found.pairs, captures, directory, known, workers, measure), found.unpaired
+    pairs = measuring.measured(found.pairs, captures, directory, known, workers, measure)
+    return pairs, table_of(Unpaired, found.unpaired)
 
 
 def measured_before(manifest: Manifest | None) -> measuring.Known:

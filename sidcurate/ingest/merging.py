@@ -22,7 +22,7 @@ from sidcurate.pairs.pairing import Match
 from sidcurate.schemas import Capture, Pair, Record, Unpaired
 from sidcurate.storage.durable import read_bounded, write_whole
 from sidcurate.tables.bounded import Packed
-from sidcurate.tables.rows import Rows
+from sidcurate.tables.rows import Rows, table_of
 
 _MOST_TRACE_BYTES = 1 << 26
 
@@ -34,7 +34,6 @@ class Merged:
     parts: Sequence[Part]
     captures: Rows[Capture]
     pairs: Sequence[Match]
-    unpaired: Sequence[Unpaired]
     directory: Path
 
 
@@ -71,7 +70,7 @@ def merge(
     show = partial(progress, "pairing captures")
     paired = folder.pair(captures.views(), said.source.pairing, folder.parts_of(before), show)
     if dry_run:
-        return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
+        return Merged(parts, captures, paired.pairs, directory)
     known = folder.measured_before(None if kept.is_stale(last) else before)
     _take_traces(parts, directory, progress)
     with crew(jobs) as workers:
@@ -80,9 +79,9 @@ def merge(
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
     made_from = manifests.based_on(before, *folder.NOT_FINDINGS)
-    tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: paired.unpaired}
+    tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: table_of(Unpaired, paired.unpaired)}
     manifests.save(directory, tables, based_on=made_from, source=told)
-    return Merged(parts, captures, paired.pairs, paired.unpaired, directory)
+    return Merged(parts, captures, paired.pairs, directory)
 
 
 def _parts(folders: Iterable[Path], progress: Callable[[str, int, int], None]) -> list[Part]:

@@ -17,7 +17,7 @@ from sidcurate.isolation import Crew, Failure, map_isolated
 from sidcurate.pairs import traces
 from sidcurate.pairs.pairing import Match
 from sidcurate.pairs.traces import Task
-from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
+from sidcurate.schemas import Capture, Pair
 from sidcurate.tables.bounded import GROUP_ROWS, Packed, written
 from sidcurate.tables.rows import Rows, arrow_schema
 
@@ -166,7 +166,6 @@ def _parts(matches: Sequence[Match], told: _Told, facts: Mapping[str, pa.Array])
         places = told.places[some]
         taken = pa.array(places, mask=places < 0)
         columns = {name: column.take(taken) for name, column in facts.items()}
-        columns["schema_version"] = pa.array([SCHEMA_VERSION] * len(taken))
         columns["unmeasured_reason"] = pa.array(told.reasons[some], pa.string())
         for name in Match._fields:
             columns[name] = pa.array([getattr(match, name) for match in matches[some]], _SCHEMA.field(name).type)

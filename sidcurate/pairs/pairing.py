@@ -15,7 +15,7 @@ from sidcurate.csvfile import read_csv
 from sidcurate.errors import UsageError
 from sidcurate.exposure import exposure_ratio, format_seconds, light
 from sidcurate.pairs.grouping import Scene, in_order, role_of, scene_name, scenes, sid_name
-from sidcurate.schemas import Capture, Pair, Split, Unpaired
+from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair, Split
 from sidcurate.source import DEFAULT_SCENE_GAP_S, ToldPair
 
 
@@ -31,10 +31,21 @@ class Match(NamedTuple):
     reason: str
     exposure_ratio: float | None
     split: Split | None = None
+    schema_version: int = SCHEMA_VERSION
 
     def record(self) -> Pair:
         """Return the pair as a record, of whose pixels nothing is known."""
         return Pair(**self._asdict())
+
+
+class Leftover(NamedTuple):
+    """A capture that is in no pair, and why, under the names of `Unpaired`."""
+
+    device: str
+    path: str
+    reason: str
+    scene_id: str | None = None
+    schema_version: int = SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -42,7 +53,7 @@ class Pairing:
     """All pairs, and every other capture with the reason why it is in none."""
 
     pairs: list[Match]
-    unpaired: list[Unpaired]
+    unpaired: list[Leftover]
 
 
 def pair(
@@ -159,7 +170,7 @@ def read_told_pairs(path: Path) -> list[ToldPair]:
     ]
 
 
-def _alone(found: Sequence[Scene], captures: Sequence[Capture], scene_gap_s: float) -> Iterator[Unpaired]:
+def _alone(found: Sequence[Scene], captures: Sequence[Capture], scene_gap_s: float) -> Iterator[Leftover]:
     """Yield the one frame of each scene, with the names of those of its scene that could not be read."""
     lost = _unreadable_beside(captures, scene_gap_s) if found else {}
     for scene in found:
@@ -182,7 +193,7 @@ def _unreadable_beside(captures: Sequence[Capture], scene_gap_s: float) -> Mappi
     return beside
 
 
-def _pair_scene(scene: Scene) -> tuple[list[Match], list[Unpaired]]:
+def _pair_scene(scene: Scene) -> tuple[list[Match], list[Leftover]]:
     long = _long_frame(scene.captures)
     if long is None:
         reason = "no frame of its scene has an exposure time: none can be the long one"
@@ -263,8 +274,8 @@ def _pair_ids(scene_id: str, shorts: Sequence[Capture], bursts: Sequence[int]) -
     return ids
 
 
-def _unpaired(capture: Capture, reason: str, scene_id: str | None = None) -> Unpaired:
-    return Unpaired(device=capture.device, path=capture.path, scene_id=scene_id, reason=reason)
+def _unpaired(capture: Capture, reason: str, scene_id: str | None = None) -> Leftover:
+    return Leftover(capture.device, capture.path, reason, scene_id)
 
 
 def _ratio(short: Capture, long: Capture) -> float | None:

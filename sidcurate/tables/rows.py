@@ -40,8 +40,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:  # noqa: ANN401 - an annotation
     return _ARROW_TYPES[type(arguments[0])]  # Literal["a", "b"]
 
 
-def table_of(model: type[M], records: Sequence[M]) -> pa.Table:
-    """Return records as a table of their model's schema, in order."""
+def table_of(model: type[BaseModel], records: Sequence[object]) -> pa.Table:
+    """Return records, or what has their facts under the same names, as a table of their model's schema, in order."""
     schema = arrow_schema(model)
     columns = [
         pa.array([getattr(record, name) for record in records], kind)
