@@ -227,7 +227,7 @@ def test_push_and_fetch_connect_to_the_store_and_to_nothing_else(work: Path) -> 
     with serving() as server:
         server.client().create_bucket(Bucket="team")
         verbs = [["push", f"{work}/m/cam", address], ["fetch", address, there]]
-        witness = witnessed(work, [["manifest", *verb, "--traces"] for verb in verbs], together=True)
+        witness = witnessed(work, [["manifest", *verb, "--traces"] for verb in verbs])
     asked = {call for call in witness.calls if re.search(r"\bconnect\(.*AF_INET", call)}
     _, _, port = server.url.rpartition(":")
     assert asked

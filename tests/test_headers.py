@@ -417,7 +417,7 @@ def test_a_cr3_or_raf_too_small_for_its_pixels_is_unreadable_to_a_scan(tmp_path:
 def test_a_scan_passes_no_real_head_that_states_its_pixels(shared: Path, tmp_path: Path) -> None:
     for name in ("CanonRaw.cr3", "canon_r6.cr3", "FujiFilm.raf", "Nikon.nef", "DNG.dng", "sony_a7iii.ARW"):
         shutil.copy(shared / "raws/headers" / name, tmp_path)
-    rows = [row for _, row in headers.read_captures(Folder(tmp_path), scan(tmp_path).raws, "cam")]
+    rows = [headers.read_capture(Folder(tmp_path), file, "cam") for file in scan(tmp_path).raws]
     passed = {row.path: row.missing_fraction for row in rows if row.status == "header"}
     assert passed == {"canon_r6.cr3": pytest.approx(1, abs=1e-5)}, "it has bytes enough, of previews alone"
 
