@@ -26,12 +26,14 @@ def decode_or_not(content: bytes, name: str) -> raw.RawFrame:
     return decode(content, name)
 
 
-def read_or_not(place: Place, files: Sequence[RawFile], *arguments: Any) -> Iterator[tuple[RawFile, Capture]]:
+def read_or_not(
+    place: Place, files: Sequence[RawFile], *arguments: Any, **named: Any
+) -> Iterator[tuple[RawFile, Capture]]:
     if files[0].path.startswith("cursed"):
         raise RuntimeError("out of luck")
     if files[0].path.startswith("stuck"):
         time.sleep(3600)
-    return read_captures(place, files, *arguments)
+    return read_captures(place, files, *arguments, **named)
 
 
 raw.decode = decode_or_not

@@ -131,8 +131,8 @@ def sums(directory: Path) -> dict[str, str]:
 
 
 def spread(place: Path | Bucket, directory: Path, address: str, waits: Waits = WAITS, **how) -> Ingested:
-    with joined(address, waits) as readers:
-        return ingest(place, directory, jobs=1, readers=readers, **how)
+    with joined(address, waits) as cluster:
+        return ingest(place, directory, jobs=1, read_captures=cluster.read_captures, **how)
 
 
 @pytest.mark.parametrize("where", ["folder", "bucket"])

@@ -31,8 +31,8 @@ from sidcurate.places.scan import LEADS_OUT, NOT_TEXT
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from sidcurate.ingest.cluster import Cluster
     from sidcurate.ingest.folder import Ingested, IngestedShard
-    from sidcurate.ingest.reading import Readers
     from sidcurate.ingest.shards import Shard
     from sidcurate.places.place import Place
     from sidcurate.schemas import Capture, Split
@@ -134,8 +134,8 @@ def command(
     _check_apart(directory, place)
     rules = pairing_rules(pairs_csv, scene_gap_s)
     times = read_times(times_csv) if times_csv else {} if no_times else None
-    with _readers(engine, scheduler) as readers, progress() as report:
-        whole = partial(ingest, headers_only=headers_only, readers=readers)
+    with _cluster(engine, scheduler) as cluster, progress() as report:
+        whole = partial(ingest, headers_only=headers_only, read_captures=cluster.read_captures if cluster else None)
         run = partial(ingest_shard, shard=shard) if shard else whole
         result = run(place, directory, rules=rules, times=times, jobs=jobs, progress=report, dry_run=dry_run)
     _print(result, dry_run=dry_run)
@@ -187,8 +187,8 @@ def _place(folder: str) -> "Place":
     return Bucket.at(folder)
 
 
-def _readers(engine: str, scheduler: str | None) -> "AbstractContextManager[Readers | None]":
-    """Return who reads, None for this machine.
+def _cluster(engine: str, scheduler: str | None) -> "AbstractContextManager[Cluster | None]":
+    """Return whose workers read, None for this machine's.
 
     Raises:
         UsageError: the two do not go together.

@@ -108,7 +108,7 @@ def ingest(
     rules: PairingRules | None = None,
     times: Times | None = None,
     jobs: int | None = None,
-    readers: reading.Readers | None = None,
+    read_captures: reading.ReadCaptures | None = None,
     progress: Progress = lambda stage, done, total: None,
     headers_only: bool = False,
     dry_run: bool = False,
@@ -123,7 +123,7 @@ def ingest(
         rules: how to pair; by default as the last time.
         times: exposure times to put in the place of the headers'; by default as the last time.
         jobs: worker processes; one a core by default.
-        readers: who reads the raws; these processes by default, which measure the pairs in any case.
+        read_captures: reads the raws; these processes by default, which measure the pairs in any case.
         progress: called as often as there is something to say.
         headers_only: read no more of new raws than their headers; an ingest without it completes their rows.
         dry_run: read everything, write nothing; what only traces tell stays unknown.
@@ -137,8 +137,8 @@ def ingest(
     start = _start(root, directory, rules, times, progress)
     before = start.before
     with crew(jobs) as workers:
-        who = headers.HeaderReaders(workers) if headers_only else readers or reading.LocalReaders(workers)
-        packed, read = _captures(start, who, progress, headers_only=headers_only, dry_run=dry_run)
+        here = partial(headers.read_captures if headers_only else reading.read_captures, workers=workers)
+        packed, read = _captures(start, read_captures or here, progress, headers_only=headers_only, dry_run=dry_run)
         captures = Rows.of(Capture, packed)
         is_stale = any(kept.is_stale(commit.said) for commit in start.commits)
         known = measured_before(None if is_stale else before)
@@ -183,7 +183,7 @@ def ingest_shard(
     """
     start = _start(root, directory, rules, times, progress, shard)
     with crew(jobs) as workers:
-        packed, read = _captures(start, reading.LocalReaders(workers), progress, dry_run=dry_run)
+        packed, read = _captures(start, partial(reading.read_captures, workers=workers), progress, dry_run=dry_run)
     if not dry_run:
         described = shards.Statement(
             device=start.device,
@@ -238,7 +238,7 @@ def _told(
 
 
 def _captures(
-    start: _Start, who: reading.Readers, progress: Progress, *, headers_only: bool = False, dry_run: bool
+    start: _Start, read_captures: reading.ReadCaptures, progress: Progress, *, headers_only: bool = False, dry_run: bool
 ) -> tuple[Packed, int]:
     """Return the captures of all files, kept ones and those that are read now, and how many these are."""
     gathered = Gathering(file.path for file in start.files)
@@ -251,7 +251,7 @@ def _captures(
     gathered.update(with_time(row, start.times) for row in left)
     fresh = [file for file in start.files if file.path not in gathered]
     folder = None if dry_run else start.folder
-    readings = who.read_captures(start.place, fresh, start.device, folder)
+    readings = read_captures(start.place, fresh, start.device, folder)
     read = _journaled(readings, start.place, folder, progress, len(fresh))
     gathered.update(with_time(row, start.times) for row in read)
     if start.place.standing() != start.stood:

@@ -66,19 +66,6 @@ class Head:
 
 
 @dataclass(frozen=True)
-class HeaderReaders:
-    """Who reads no more than headers: this process where there are few, else workers."""
-
-    workers: Crew
-
-    def read_captures(
-        self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
-    ) -> Iterator[tuple[RawFile, Capture]]:
-        """Yield each file with what its header says of it; a header leaves no trace beside the manifest."""
-        return read_captures(place, files, device, self.workers)
-
-
-@dataclass(frozen=True)
 class _Task:
     place: Place
     files: Sequence[RawFile]
@@ -86,7 +73,7 @@ class _Task:
 
 
 def read_captures(
-    place: Place, files: Sequence[RawFile], device: str, workers: Crew
+    place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None, *, workers: Crew
 ) -> Iterator[tuple[RawFile, Capture]]:
     """Yield each file with what its header says of it, as they come.
 
@@ -94,7 +81,8 @@ def read_captures(
         place: where the files are.
         files: what to read.
         device: slug of the camera.
-        workers: who reads, where there are many.
+        manifest: folder of the manifest; a header leaves no trace beside it.
+        workers: who reads, where there are many; where there are few, this process does.
     """
     if len(files) < _FEW:
         for task in _tasks(place, files, device, _AT_ONCE):

@@ -35,26 +35,13 @@ class _Task:
     coming: RawFile | None = None  # Whose turn it is when this one is done.
 
 
-class Readers(Protocol):
-    """Who reads raws: processes of this machine, or of others."""
+class ReadCaptures(Protocol):
+    """Reads raws: by processes of this machine or of others, or no more than their headers."""
 
-    def read_captures(
+    def __call__(
         self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
     ) -> Iterator[tuple[RawFile, Capture]]:
         """Yield each file with its capture, in any order; see the function of that name."""
-
-
-@dataclass(frozen=True)
-class LocalReaders:
-    """Processes of this machine."""
-
-    workers: Crew
-
-    def read_captures(
-        self, place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None
-    ) -> Iterator[tuple[RawFile, Capture]]:
-        """Yield each file with its capture, in order; see the function of that name."""
-        return read_captures(place, files, device, self.workers, manifest)
 
 
 def reader() -> str:
@@ -63,7 +50,7 @@ def reader() -> str:
 
 
 def read_captures(
-    place: Place, files: Sequence[RawFile], device: str, workers: Crew, manifest: Path | None = None
+    place: Place, files: Sequence[RawFile], device: str, manifest: Path | None = None, *, workers: Crew
 ) -> Iterator[tuple[RawFile, Capture]]:
     """Yield each file with its capture, as they come; a worker that dies costs the pixels of its own file only.
 
@@ -71,8 +58,8 @@ def read_captures(
         place: where the files are.
         files: what to read.
         device: slug of the camera.
-        workers: who reads.
         manifest: folder of the manifest, beside which the traces are kept; none are without.
+        workers: who reads.
 
     Raises:
         MissingResourceError: a trace cannot be written, or nothing can be had from the place.

@@ -128,7 +128,7 @@ def read(task: Task) -> Read:
     try:
         with TemporaryDirectory(dir=worker.local_directory) as folder:
             manifest = Path(folder) if task.keeps_trace else None
-            read = reading.read_captures(task.place, [task.file], task.device, station.crew(), manifest)
+            read = reading.read_captures(task.place, [task.file], task.device, manifest, workers=station.crew())
             ((_, capture),) = read
             trace = traces.path(Path(folder), capture.sha256 or "")
             return Read(capture, trace.read_bytes() if trace.is_file() else None)

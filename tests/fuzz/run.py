@@ -53,7 +53,7 @@ def read_damaged(
     ]
     waiting = {task.path: (number, name, task) for (number, name, _), task in zip(files, written, strict=True)}
     last = time.monotonic()
-    for file, row in read_captures(Folder(folder), written, "fuzz", workers, manifest):
+    for file, row in read_captures(Folder(folder), written, "fuzz", manifest, workers=workers):
         now = time.monotonic()
         number, name, task = waiting.pop(file.path)
         wrong = _what_is_wrong(task, file, row, now - last)
