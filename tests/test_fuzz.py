@@ -1,7 +1,9 @@
 """Damaged files end in a row: a short, seeded slice of `make fuzz`, and every file that ever did not."""
 
 import resource
+import struct
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from sidcurate.tiff import LONG, SHORT
 from tests.fuzz import seeds
 from tests.fuzz.mutations import MUTATIONS, mutate
 from tests.fuzz.run import damaged, read_damaged
+from tests.heads import DOUBLE, EXPOSURE, FLOAT, ISO
 from tests.test_raw import COMPRESSION, WHITE, bare_dng, noise
 
 FILES = 300
@@ -60,6 +63,10 @@ BROKE_ONCE = {
     "a white level of zero": [tiff.numbers(WHITE, LONG, 0)],
     "a loop of sub-directories": [tiff.numbers(330, LONG, *[8] * 300_000)],
     "a CFA that no reader knows": [tiff.numbers(33421, SHORT, 1, 1)],
+    "an ISO of a third": [tiff.rationals(ISO, [Fraction(1, 3)])],
+    "an exposure of 1e300 s": [tiff.Entry(EXPOSURE, DOUBLE, 1, struct.pack("<d", 1e300))],
+    "an ISO of 1e38": [tiff.Entry(ISO, FLOAT, 1, struct.pack("<f", 1e38))],
+    "a white level of 1e300": [tiff.Entry(WHITE, DOUBLE, 1, struct.pack("<d", 1e300))],
 }
 
 

@@ -27,6 +27,7 @@ from sidcurate.places.scan import RawFile, scan
 from sidcurate.raws.directories import Read
 from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, Stored, write_dng, write_stored
+from sidcurate.tables.rows import table_of
 from tests.fuzz import seeds
 from tests.heads import ASCII, EXIF, HEIGHT, IMAGE, LENS, LONG, WIDTH, cr3, raf, tiff
 
@@ -325,6 +326,7 @@ def test_damaged_heads_neither_raise_nor_pass_for_pixels(tmp_path: Path) -> None
             row = headers.read_capture(Folder(tmp_path), files[0], "cam")
             assert row.status in ("header", "unreadable")
             assert row.sha256 is None
+            assert table_of(Capture, [row]).num_rows == 1
 
 
 def scan_if_any(folder: Path) -> list:

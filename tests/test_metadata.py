@@ -9,18 +9,25 @@ from fractions import Fraction
 import exifread
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from sidcurate.ingest.reading import header_facts
 from sidcurate.raws.containers import exif_tags
 from sidcurate.raws.metadata import Metadata, header_at, rational, read_header, with_second_opinion
 from sidcurate.raws.raw import LibrawReadings
+from sidcurate.schemas import Capture
 from sidcurate.synthetic.dng import DngTags, write_dng
+from sidcurate.tables.rows import Rows, table_of
 from tests.heads import (
     ASCII,
     DATE_TIME,
+    DOUBLE,
     EXIF,
     EXPOSURE,
     F_NUMBER,
     FLOAT,
+    FOCAL,
     IMAGE,
     ISO,
     LENS,
@@ -174,6 +181,24 @@ def test_the_file_time_serves_where_no_capture_time_is(header_of):
 
 def test_the_unique_model_of_a_dng_serves_where_no_model_is(header_of):
     assert header_of(tiff({UNIQUE_MODEL: (ASCII, b"Pocket Cinema")})).camera_model == "Pocket Cinema"
+
+
+U32 = st.integers(0, 0xFFFFFFFF)
+NUMBERS = st.one_of(
+    st.tuples(st.just(SHORT), st.integers(0, 0xFFFF)),
+    st.tuples(st.just(LONG), U32),
+    st.tuples(st.just(RATIONAL), st.tuples(U32, U32)),
+    st.tuples(st.just(FLOAT), st.floats(width=32)),
+    st.tuples(st.just(DOUBLE), st.floats()),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.fixed_dictionaries({}, optional=dict.fromkeys((EXPOSURE, F_NUMBER, ISO, REI, FOCAL, ORIENTATION), NUMBERS)))
+def test_a_row_and_a_table_hold_whatever_numbers_a_header_states(exif):
+    header = header_at(Reads(tiff(IMAGE, exif)))
+    row = Capture(device="cam", path="a.dng", size_bytes=1, status="header", **header_facts(header))
+    assert Rows.of(Capture, table_of(Capture, [row])).records() == [row]
 
 
 # LibRaw as the second opinion.

@@ -6,6 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
@@ -108,15 +109,17 @@ def _read_capture(task: _Task) -> Capture:
 
 def _without_pixels(task: _Task, failure: Failure, workers: Crew) -> Capture:
     """Return the row of a file whose pixels nobody survives: without a hash, so that the next ingest tries again."""
-    ((_, header),) = map_isolated(_read_header, [task], workers, timeout_s=20)
-    return _unreadable(task, failure.reason, header=None if isinstance(header, Failure) else header)
+    with_header = partial(_with_header, reason=failure.reason)
+    ((_, row),) = map_isolated(with_header, [task], workers, timeout_s=20)
+    return _unreadable(task, failure.reason) if isinstance(row, Failure) else row
 
 
-def _read_header(task: _Task) -> metadata.Metadata:
+def _with_header(task: _Task, reason: str) -> Capture:
     try:
-        return metadata.header_of(io.BytesIO(task.place.read(task.file)))
-    except UnreadableRawError as error:  # It was there before the reader died.
-        return metadata.Metadata(reason=str(error))
+        header = metadata.header_of(io.BytesIO(task.place.read(task.file)))
+    except UnreadableRawError:  # It was there before the reader died.
+        header = None
+    return _unreadable(task, reason, header=header)
 
 
 def _read_ahead(place: Place, file: RawFile) -> None:

@@ -5,7 +5,6 @@ tags; the model from UniqueCameraModel; the serial from CameraSerialNumber. A se
 unknown.
 """
 
-import math
 import struct
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from typing import Any, BinaryIO
 
 from sidcurate.raws.containers import Tags, exif_tags
 from sidcurate.raws.directories import Read
-from sidcurate.raws.raw import LibrawReadings
+from sidcurate.raws.raw import LARGEST, LibrawReadings
 from sidcurate.schemas import Source
 
 # Of the tags that may hold ISO, the first with a value counts; 65535 there means "see the next".
@@ -25,7 +24,7 @@ _TIME_TAGS = (
     ("DateTimeDigitized", "SubSecTimeDigitized", "OffsetTimeDigitized"),
     ("DateTime", "SubSecTime", "OffsetTime"),
 )
-_U16_MAX, _U32_MAX = 0xFFFF, 0xFFFFFFFF
+_U16_MAX = 0xFFFF
 _LONGEST_TEXT = 300
 
 
@@ -99,7 +98,7 @@ def with_second_opinion(header: Metadata, libraw: LibrawReadings) -> Metadata:
     exposure = _unless_voided(header, "exposure_time_s", libraw.exposure_time_s)
     readings: dict[str, tuple[str, Any]] = {
         "exposure_time_s": ("exposure_source", (rational(exposure) or None) if exposure else None),
-        "iso": ("iso_source", round(libraw.iso) if libraw.iso else None),
+        "iso": ("iso_source", (round(libraw.iso) or None) if libraw.iso else None),
         "f_number": ("f_number_source", _unless_voided(header, "f_number", libraw.f_number)),
         "focal_length_mm": ("focal_length_source", libraw.focal_length_mm),
         "captured_at": ("captured_at_source", libraw.captured_at),
@@ -171,22 +170,22 @@ def _text(values: object) -> str | None:
 
 
 def _positive(values: object) -> Fraction | None:
-    """Return the first value of a tag exactly; None where it is missing, zero, infinite or undefined."""
+    """Return the first value of a tag exactly; None where it is missing, zero, infinite, undefined or absurd."""
     first = values[0] if isinstance(values, list) and values else None
     if isinstance(first, float):
-        return (rational(first) or None) if math.isfinite(first) and first > 0 else None
+        return (rational(first) or None) if 0 < first < LARGEST else None
     numerator, denominator = first if isinstance(first, tuple) else (first or 0, 1)
-    return Fraction(numerator, denominator) if 0 < numerator < _U32_MAX and denominator > 0 else None
+    return Fraction(numerator, denominator) if 0 < numerator < LARGEST and denominator > 0 else None
 
 
 def _iso(tags: Tags) -> int | None:
     values = (_positive(tags.get(name)) for name in _ISO_TAGS)
-    return next((round(value) for value in values if value and value != _U16_MAX), None)
+    return next((whole for value in values if value and (whole := round(value)) not in (0, _U16_MAX)), None)
 
 
 def _orientation(tags: Tags) -> int | None:
     value = _positive(tags.get("Orientation"))
-    return int(value) if value and value <= 8 else None
+    return int(value) if value and value in range(1, 9) else None
 
 
 def _capture_time(tags: Tags) -> tuple[datetime | None, int | None]:

@@ -5,7 +5,6 @@ proves nothing; `levels` measures whether the pixels are whole.
 """
 
 import io
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ _MISSING_CODECS = {9: "GoPro VC-5", 52546: "JPEG XL"}
 # tell what is missing), for more only in a file that could hold them, and never for more than any sensor has. No codec
 # has left a picture where there are not even so many bytes: a head without its pixels.
 _FREE_PIXELS, _PIXELS_A_BYTE, _MOST_PIXELS, _LOST_PIXELS_A_BYTE = 100_000_000, 16, 500_000_000, 64
+LARGEST = 0xFFFFFFFF
+"""No number of a header is so large: this part of a rational stands for infinity or unknown, and more for damage."""
 EMPTY = "the file is empty; copy it again from the card"
 _THRESHOLD_OFF, _DEFAULT_THRESHOLD = 1e-5, 0.75  # LibRaw's own constants for `adjust_maximum_thr`.
 LEAST_XTRANS_PX = 512  # The tile of LibRaw's X-Trans interpolation: it renders no smaller side.
@@ -282,4 +283,4 @@ def _readings(raw: rawpy.RawPy) -> LibrawReadings:
 
 
 def _known(value: float) -> float | None:
-    return value if math.isfinite(value) and value > 0 else None
+    return value if 0 < value < LARGEST else None

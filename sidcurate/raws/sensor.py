@@ -15,7 +15,7 @@ Declared = tuple[tuple[float, ...], Source] | tuple[None, None]
 Matrix = tuple[float, float, float, float, float, float, float, float, float]
 
 _FOVEON_MAGIC = b"FOVb"
-_NO_WHITE_TAG = 65535
+_NO_WHITE_TAG, _LARGEST_WHITE = 65535, 0xFFFFFFFF
 # Linear sRGB (D65) to XYZ, IEC 61966-2-1.
 _SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 # Successive differences of white noise have twice its variance (von Neumann's ratio). A margin that falls a tenth short
@@ -86,7 +86,7 @@ def stated_sensor(tags: SensorTags) -> dict[str, Any]:
     Nothing is told of a picture without such an array, nor where the visible area may be another than the stated one:
     LibRaw makes margins even.
     """
-    if tags.cfa is None or any(place % 2 for place in (*tags.origin, *tags.size)) or min(tags.size) < 1:
+    if tags.cfa is None or any(place % 2 for place in (*tags.origin, *tags.size)) or not _lies_within(tags):
         return {}
     letters = "".join(tags.cfa.ravel())
     kind = kind_of(letters)
@@ -104,6 +104,12 @@ def stated_sensor(tags: SensorTags) -> dict[str, Any]:
         "white_level": white,
         "white_source": None if white is None else "exif",
     }
+
+
+def _lies_within(tags: SensorTags) -> bool:
+    """Tell whether ActiveArea is an area of the raw image."""
+    sides = zip(tags.origin, tags.size, (tags.extent.height or 0, tags.extent.width or 0), strict=True)
+    return all(0 <= start < start + length <= whole for start, length, whole in sides)
 
 
 def _letters(raw: rawpy.RawPy, tags: SensorTags | None) -> str | None:
@@ -164,7 +170,7 @@ def _white(raw: rawpy.RawPy, tags: SensorTags | None, kind: CfaKind) -> Declared
 
 
 def _stated_white(tags: SensorTags, kind: CfaKind) -> tuple[float, ...] | None:
-    if not tags.white_level or min(tags.white_level) < 1:  # A white of zero is a damaged tag.
+    if not tags.white_level or not 1 <= min(tags.white_level) <= _LARGEST_WHITE:  # Zero, too, is a damaged tag.
         return None
     return _by_position(np.full((1, 1), min(tags.white_level)), kind)
 

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import pyarrow as pa
+
 from sidcurate.ingest.reading import read_captures
 from sidcurate.isolation import Crew
 from sidcurate.places.place import Folder
 from sidcurate.places.scan import RawFile
 from sidcurate.schemas import Capture
+from sidcurate.tables.rows import table_of
 from tests.fuzz.mutations import mutate
 
 Ending = Literal["read", "refused", "crashed", "stopped", "out of memory", "BROKEN"]
@@ -76,6 +79,10 @@ def _what_is_wrong(task: RawFile, file: RawFile, row: Capture, seconds: float) -
         return f"the row of {row.path} came for {task.path}"
     if Capture.model_validate_json(text) != row:
         return "the row does not come back as it was written"
+    try:
+        table_of(Capture, [row])
+    except (OverflowError, pa.ArrowException) as error:
+        return f"no table holds the row ({error})"
     if len(text) > _LARGEST_ROW_BYTES:
         return f"the row has {len(text)} bytes"
     if (row.status_reason or "").startswith("the reader failed"):
