@@ -1,5 +1,6 @@
 """Files that are committed together: one reader, two writers, and a writer that dies anywhere."""
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -176,6 +177,15 @@ def test_the_lock_of_a_writer_that_was_killed_is_free(tmp_path, monkeypatch) -> 
         process.wait()
     commits.replace(tmp_path, NAMES, {"one": b"1"})
     assert contents(tmp_path) == {"one": b"1"}
+
+
+def test_a_disk_without_locks_is_named(tmp_path, monkeypatch) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(MissingResourceError, match=r"\.lock cannot be locked \(No locks available\), so that two"):
+        commits.replace(tmp_path, NAMES, {"one": b"1"})
 
 
 def test_a_reader_waits_for_nobody_where_all_is_well(tmp_path) -> None:

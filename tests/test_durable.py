@@ -1,5 +1,6 @@
 """A file is whole or absent."""
 
+import errno
 import fcntl
 import os
 import resource
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidcurate.errors import IntegrityError, MissingResourceError
+from sidcurate.storage import durable
 from sidcurate.storage.durable import parts, read_bounded, require_place, sweep, whole_file, write_whole
 
 
@@ -47,9 +49,29 @@ def test_a_reader_sees_the_old_file_until_the_block_ends(tmp_path) -> None:
     assert path.read_bytes() == b"new"
 
 
-def test_folders_that_lead_to_a_file_are_made(tmp_path) -> None:
-    write_whole(tmp_path / "a" / "b" / "table", b"new")
+def test_folders_that_lead_to_a_file_are_made_and_their_names_synced(tmp_path, monkeypatch) -> None:
+    synced, real = [], durable.sync_folder
+    monkeypatch.setattr(durable, "sync_folder", lambda folder: (synced.append(folder), real(folder)))
+    for _ in range(2):
+        write_whole(tmp_path / "a" / "b" / "table", b"new")
     assert (tmp_path / "a" / "b" / "table").read_bytes() == b"new"
+    assert synced == [tmp_path, tmp_path / "a", *[tmp_path / "a" / "b"] * 2]
+
+
+def test_the_reason_is_told_where_the_part_cannot_be_removed_either(tmp_path, monkeypatch) -> None:
+    """As on a disk that the system has made read-only meanwhile."""
+
+    def refuse(*arguments: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    def fail() -> None:
+        with whole_file(tmp_path / "table") as stream:
+            monkeypatch.setattr(Path, "unlink", refuse)
+            stream.write(b"half of the new")
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(MissingResourceError, match=r"table cannot be written \(Input/output error\)"):
+        fail()
 
 
 def test_a_sweep_removes_the_parts_of_the_dead_and_nothing_else(tmp_path) -> None:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sidcurate.places.scan import RawFile
 from sidcurate.schemas import Capture
-from sidcurate.storage.durable import open_bounded
+from sidcurate.storage.durable import make_folder, open_bounded
 
 FILE = ".unfinished.jsonl"
 _MOST_BYTES = 1 << 33  # four million rows
@@ -77,7 +77,7 @@ def appending(directory: Path, root: str, reader: str) -> Iterator[Append]:
     def append(file: RawFile, capture: Capture) -> None:
         nonlocal handle
         if handle is None:
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
             handle = os.open(path, _FLAGS, 0o666)
         kept = _Line(root=root, reader=reader, mtime_ns=file.mtime_ns, etag=file.etag, capture=capture)
         line = kept.model_dump_json().encode()

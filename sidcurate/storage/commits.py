@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sidcurate.errors import IntegrityError, MissingResourceError, UsageError
-from sidcurate.storage.durable import read_bounded, sweep, sync_folder, write_whole
+from sidcurate.storage.durable import make_folder, read_bounded, sweep, sync_folder, write_whole
 
 RECORD = "SHA256SUMS"
 LOCK = ".lock"
@@ -81,7 +81,7 @@ def replace(
         IntegrityError: what stands there is damaged; nothing is overwritten.
         MissingResourceError: the disk is full, or refuses, or another process does not end its commit.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with _locked(folder, fcntl.LOCK_EX):
         last = _finished(folder, names)
         if any(last.get(name) != digest for name, digest in (based_on or {}).items()):
@@ -283,3 +283,8 @@ def _wait_for(folder: Path, handle: int, kind: int) -> None:
                     "it); wait for it or end it, then run again"
                 ) from None
             time.sleep(_LOOK_EVERY_S)
+        except OSError as error:
+            raise MissingResourceError(
+                f"{folder / LOCK} cannot be locked ({error.strerror}), so that two writers could meet; nothing was "
+                "written: use a disk with locks, or mount this one with them (flock)"
+            ) from error

@@ -9,7 +9,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,6 +72,14 @@ def require_place(folder: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
         raise MissingResourceError(f"{folder} takes no file ({reason}): permit it, or name another place") from error
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder with those that lead to it, their names synced to the disk; one that is there stays as it is."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -138,7 +146,7 @@ def open_bounded(path: Path, most_bytes: int) -> io.BufferedReader:
 
 
 def _new_part(folder: Path) -> tuple[Path, BinaryIO]:
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     while True:
         part = folder / f".{secrets.token_hex(8)}.part"
         stream = part.open("xb")
@@ -149,5 +157,7 @@ def _new_part(folder: Path) -> tuple[Path, BinaryIO]:
 
 
 def _remove(part: Path | None) -> None:
-    if part is not None:
-        part.unlink(missing_ok=True)
+    # A disk that takes nothing any more may not let go of the part either: the next writer sweeps it.
+    with suppress(OSError):
+        if part is not None:
+            part.unlink()

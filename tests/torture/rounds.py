@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,27 +86,32 @@ def unsynced(calls: list[str]) -> list[str]:
     """Return where a power cut could undo what a later call builds on.
 
     The bytes of a part are synced before its rename; the names of the folder before the record's rename, between that
-    and the renames that it commits, and at the end.
+    and the renames that it commits, and at the end, as are the names of new folders.
     """
-    faults = []
+    faults: list[str] = []
     synced: set[str] = set()
     pending: set[str] = set()
     for verb, *paths in map(str.split, calls):
+        path = "".join(paths[-1:])
         if verb == "write":
-            synced -= set(paths)
-        elif verb == "sync" and paths and paths[0].endswith(".part"):
-            synced |= set(paths)
+            synced.discard(path)
         elif verb == "sync":
-            pending.clear()
+            synced.add(path)
+            pending = {name for name in pending if name.rpartition("/")[0] != path}
+        elif verb == "mkdir":
+            pending |= {path} - {""}
         elif verb == "rename":
-            part, name = paths
-            staged = part.endswith(".part")
-            if staged and not any(path.endswith(f"/{part}") for path in synced):
-                faults.append(f"{name} before its bytes")
-            if pending and (name == f"/{RECORD}" or (not staged and f"/{RECORD}" in pending)):
-                faults.append(f"{name} before the names that it builds on")
-            pending.add(name)
+            faults += _too_early(*paths, synced, pending)
+            pending.add(path)
     return [*faults, *(f"{name} at the end" for name in sorted(pending))]
+
+
+def _too_early(part: str, name: str, synced: set[str], pending: set[str]) -> Iterator[str]:
+    staged = part.endswith(".part")
+    if staged and not any(path.endswith(f"/{part}") for path in synced):
+        yield f"{name} before its bytes"
+    if pending and (name == f"/{RECORD}" or (not staged and f"/{RECORD}" in pending)):
+        yield f"{name} before the names that it builds on"
 
 
 def random_kills(step: Step, folder: Path, rounds: int, rng: random.Random) -> Tally:

@@ -11,6 +11,7 @@ import numpy as np
 from sidcurate import manifests, source, validation  # noqa: F401 - loaded before a process is forked
 from sidcurate.align import trace
 from sidcurate.cli import main
+from sidcurate.pairs import traces
 from sidcurate.schemas import Capture, Pair
 from sidcurate.storage import commits, durable, entries
 from sidcurate.synthetic.dng import DngTags, write_dng
@@ -53,8 +54,8 @@ def quick(work: Path) -> list[Step]:
     kept = trace.measure(np.full(SIZE, 600, np.uint16), "RGGB", (64.0,) * 4, (1023.0,) * 4)
 
     def keep_trace(folder: Path) -> None:
-        durable.sweep(folder)
-        trace.save(folder / "0.npz", kept)
+        traces.sweep(folder)
+        trace.save(traces.path(folder, "0"), kept)
 
     def keep_entry(folder: Path) -> None:
         durable.sweep(folder)
