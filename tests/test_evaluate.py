@@ -170,6 +170,18 @@ def test_the_panel_is_a_picture_with_a_row_for_each_scene(session: Session):
         assert np.asarray(panel).std() > 10
 
 
+def test_no_label_of_the_panel_runs_into_the_next():
+    gray = np.full((40, 40, 3), 0.5, np.float32)
+    names = [f"{letter * 60}-{letter * 60}" for letter in "ab"]
+    row = panels.Row("scene", {name: panels.cell(name, gray, f"{name}  20.00 dB") for name in names})
+    with Image.open(io.BytesIO(panels.png("t" * 300, "note", [row]))) as panel:
+        pixels = np.asarray(panel)
+    assert (pixels[88:, 328:336] == pixels[0, 0]).all(), "the gap between the two"
+    assert (pixels[:, -8:] == pixels[0, 0]).all(), "the right margin"
+    assert panels.fitted("short", 5, len) == "short"
+    assert panels.fitted("any", 0, len) == "..."
+
+
 def test_a_training_scene_among_the_test_scenes_is_refused(session: Session, tmp_path: Path):
     run = write_checkpoint(tmp_path / "run", train=("00000", "00004"))
     with pytest.raises(IntegrityError, match=r"SET302.*00004 \(train\)"):

@@ -16,7 +16,7 @@ AS_SHOT: Final = "as shot"
 WORST, TYPICAL = 3, 2
 # The short as shot is nearly black and needs no width.
 _WIDTH, _NARROW = 320, 96
-_HEIGHT, _GAP, _LINE, _HEADER = 320, 8, 22, 60
+_HEIGHT, _GAP, _LINE, _HEADER = 320, 8, 22, 66
 _CROP = 1024
 _INK, _PAPER = (20, 20, 20), (250, 250, 250)
 
@@ -75,12 +75,14 @@ def cell(column: str, picture: Float32[np.ndarray, "h w c"], label: str, seen: S
     return Cell(_thumbnail(picture, _width(column), seen), label)
 
 
-def png(title: str, rows: Sequence[Row]) -> bytes:
-    """Return the panel of at least one row as PNG."""
+def png(title: str, note: str, rows: Sequence[Row]) -> bytes:
+    """Return the panel of at least one row as PNG, under two lines of text."""
     width = _GAP + sum(_width(column) + _GAP for column in rows[0].cells)
     image = Image.new("RGB", (width, _HEADER + len(rows) * (_HEIGHT + 2 * _LINE + _GAP)), _PAPER)
     draw = ImageDraw.Draw(image)
-    draw.text((_GAP, _GAP), title, _INK, ImageFont.load_default(18))
+    for top, text, size in ((8, title, 18), (34, note, 13)):
+        font = ImageFont.load_default(size)
+        draw.text((_GAP, top), fitted(text, width - 2 * _GAP, font.getlength), _INK, font)
     for number, line in enumerate(rows):
         top = _HEADER + number * (_HEIGHT + 2 * _LINE + _GAP)
         draw.text((_GAP, top), line.title, _INK, ImageFont.load_default(15))
@@ -91,11 +93,24 @@ def png(title: str, rows: Sequence[Row]) -> bytes:
 
 
 def _draw_cells(image: Image.Image, draw: ImageDraw.ImageDraw, line: Row, top: int) -> None:
-    left = _GAP
+    left, font = _GAP, ImageFont.load_default(13)
     for column, shown in line.cells.items():
         image.paste(shown.image, (left, top))
-        draw.text((left, top + _HEIGHT + 2), shown.label, _INK, ImageFont.load_default(13))
+        draw.text((left, top + _HEIGHT + 2), fitted(shown.label, _width(column), font.getlength), _INK, font)
         left += _width(column) + _GAP
+
+
+def fitted(text: str, width: float, length: Callable[[str], float]) -> str:
+    """Return a text that is as wide as its place at most: a longer one lacks its middle, as it differs at the ends.
+
+    >>> fitted("from-sid-sony-on-six-pairs  24.51 dB", 20, len)
+    'from-sid-...24.51 dB'
+    """
+    kept, shown = len(text), text
+    while kept and length(shown) > width:
+        kept -= 1
+        shown = f"{text[: (kept + 1) // 2]}...{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def _width(column: str) -> int:

@@ -35,7 +35,7 @@ def write(evaluation: Evaluation, rows: Sequence[Row], folder: Path) -> Written:
     name = history.bounded_name(_name(evaluation), _NAME_BYTES)
     record, panel = folder / f"{name}.json", folder / f"{name}.png"
     replaced = _scenes_of(record)
-    write_whole(panel, panels.png(_title(evaluation), rows))
+    write_whole(panel, panels.png(*_heading(evaluation), rows))
     write_whole(record, (evaluation.model_dump_json(indent=1) + "\n").encode())
     return Written(evaluation, record, panel, replaced)
 
@@ -55,13 +55,16 @@ def _name(evaluation: Evaluation) -> str:
     )
 
 
-def _title(evaluation: Evaluation) -> str:
-    zero_shot = [
-        f"{used.name}: trained for {used.device}" for used in evaluation.networks if used.origin == "zero-shot"
-    ]
-    title = ", ".join([evaluation.device, f"{evaluation.split} scenes", evaluation.protocol, *zero_shot])
-    planes = f"; planes as a picture: the long frame's white balance, gamma {GAMMA:g}"
-    return f"{title}; centers of the frames{planes if protocols.PROTOCOLS[evaluation.protocol].target == 'raw' else ''}"
+def _heading(evaluation: Evaluation) -> tuple[str, str]:
+    """Return what stands above the panel: what was judged, and how to read the pictures."""
+    networks, split = evaluation.networks, f"{evaluation.split} scenes"
+    zero_shot = [f"{used.name}: trained for {used.device}" for used in networks if used.origin == "zero-shot"]
+    notes = ["centers of the frames, PSNR of the whole ones"]
+    if len(networks) > 1:
+        notes.append(f"worst and typical by {networks[0].name}")
+    if protocols.PROTOCOLS[evaluation.protocol].target == "raw":
+        notes.append(f"planes as a picture: the long frame's white balance, gamma {GAMMA:g}")
+    return ", ".join([evaluation.device, split, evaluation.protocol, *zero_shot]), "; ".join(notes)
 
 
 def _scenes_of(record: Path) -> frozenset[str] | None:
