@@ -27,8 +27,8 @@ class Road:
 
     @property
     def at(self) -> tuple[object, ...]:
-        """Options that name the manifest and the store."""
-        return *self.of, "--store", self.folder / "store", "--jobs", 1
+        """Options that name the manifest, the store and the processor."""
+        return *self.of, *_at(self.folder)
 
     @property
     def run(self) -> Path:
@@ -50,7 +50,7 @@ def travel(folder: Path, device: str, recipe: str, size: tuple[int, int], tests:
     """Go the whole road with a camera: two scenes to train on, one to validate on and some to test on."""
     (folder / "fast.toml").write_text(recipe)
     of = ("--device", device, "--manifests", folder / "manifests")
-    at = (*of, "--store", folder / "store", "--jobs", 1)
+    at = (*of, *_at(folder))
     shots = ("--device", device, "--scenes", 3 + tests, "--size", "x".join(map(str, size)))
     run("simulate", folder / "raws", *shots)
     run("ingest", folder / "raws", *of, "--jobs", 1)
@@ -61,3 +61,7 @@ def travel(folder: Path, device: str, recipe: str, size: tuple[int, int], tests:
     table = run("evaluate", *at, "--checkpoint", network).stdout
     (record,) = network.glob("evaluation*.json")
     return Road(folder, device, judged, table, Evaluation.model_validate_json(record.read_text()))
+
+
+def _at(folder: Path) -> tuple[object, ...]:
+    return "--store", folder / "store", "--jobs", 1, "--device-type", "cpu"

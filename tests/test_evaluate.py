@@ -35,6 +35,7 @@ from sidtrain.weights.checkpoint import Sidecar
 from sidtrain.weights.lineage import Ancestor
 from sidtrain.weights.unet import architecture_of, build
 
+GPU = pytest.param("cuda", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")])
 PICTURES = (NETWORK, *TRIVIAL)
 RECIPE = Recipe(width=2, resolutions=2, adjust_maximum_thr=0.0)
 TEST_SCENES = ("00003", "00004", "00005", "00006", "00007")
@@ -113,6 +114,24 @@ def test_the_network_s_numbers_are_those_of_its_clipped_picture(session: Session
     squares = (picture.clip(0, 1).astype(np.float64) - target) ** 2
     assert score.psnr_db == pytest.approx(-10 * np.log10(squares.mean()), abs=1e-4)
     assert score.ssim == pytest.approx(metrics.ssim(picture, target, "gaussian"), abs=1e-9)
+
+
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_the_numbers_are_those_of_the_cpu_wherever_the_network_runs(session: Session, device: str):
+    evaluation, _ = evaluate.judge(
+        session.manifest, {NETWORK: session.run}, session.store, device=torch.device(device), jobs=1
+    )
+    expected = [score.psnr_db for score in session.written.evaluation.scores]
+    assert [score.psnr_db for score in evaluation.scores] == pytest.approx(expected, abs=1e-3)
+
+
+def test_the_networks_run_where_they_are_told_to(session: Session):
+    with pytest.raises(NotImplementedError, match="meta"):  # whose tensors have no values
+        evaluate.judge(session.manifest, {NETWORK: session.run}, session.store, device=torch.device("meta"), jobs=1)
+    kind = "mps" if torch.cuda.is_available() else "cuda"
+    result = run_command(session, "--checkpoint", str(session.run), "--device-type", kind)
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert f"no {kind} device for torch here: give --device-type auto or cpu" in result.stderr
 
 
 def test_a_scene_is_the_mean_of_its_shorts_and_the_mean_is_over_scenes(session: Session):
@@ -243,6 +262,7 @@ def test_the_validation_scenes_can_be_asked_for(session: Session, tmp_path: Path
 
 def test_a_record_of_other_scenes_is_not_replaced_in_silence(session: Session, tmp_path: Path):
     arguments = ["evaluate", "--device", session.manifest.device, "--split", "val", "--jobs", "1"]
+    arguments += ["--device-type", "cpu"]
     arguments += ["--manifests", str(session.manifest.directory.parent), "--store", str(session.store)]
     arguments += ["--checkpoint", str(session.run), "--out", str(tmp_path)]
     first = CliRunner().invoke(main, arguments, catch_exceptions=False)
@@ -443,7 +463,8 @@ def test_a_pair_with_an_error_finding_is_left_out_and_named(tmp_path: Path):
 
 
 def run_command(session: Session, *arguments: str):
-    where = ("--manifests", str(session.folder / "manifests"), "--store", str(session.store), "--jobs", "1")
+    where = ("--manifests", str(session.folder / "manifests"), "--store", str(session.store))
+    where += ("--jobs", "1", "--device-type", "cpu")
     return CliRunner().invoke(main, ["evaluate", "--device", "phone", *where, *arguments])
 
 

@@ -95,7 +95,7 @@ def training(work: Path) -> list[list[str]]:
     return [
         finetune,
         [*finetune, "--resume"],
-        ["evaluate", *where, *checkpoint, "--jobs", "1"],
+        ["evaluate", *where, *checkpoint, "--jobs", "1", "--device-type", "cpu"],
         ["enhance", f"{work}/cam/00001_00_0.1s.dng", *checkpoint, "--output", f"{work}/out.tif"],
         ["weights", "import", f"{work}/port.pth", f"{work}/runs/imported"],
         ["runs", *runs],

@@ -283,6 +283,7 @@ def test_nothing_is_written_when_the_weights_do_not_fit(saved: Path, tmp_path: P
 def test_imported_weights_are_fine_tuned_and_evaluated(saved: Path, tmp_path: Path) -> None:
     small_session.write_session(tmp_path)
     where = ["--device", "phone", "--manifests", tmp_path / "manifests", "--store", tmp_path / "store", "--jobs", 1]
+    where += ["--device-type", "cpu"]
     command("weights", "import", saved / "port.pth", tmp_path / "sid")
     recipe = tmp_path / "short.toml"
     recipe.write_text('unit = "steps"\nduration = 1\nschedule = [[0, 1e-4]]\npatch = 8\n')

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidcurate.cli.console import progress, say
-from sidcurate.cli.options import require_train_extra
+from sidcurate.cli.options import device_type_option, require_train_extra
 from sidcurate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,13 +48,7 @@ def _ratio(ctx: click.Context, parameter: click.Parameter, value: str) -> float 
     help="Picture to write, .png, .tif or .tiff.  [default: IMAGE's name as .png in the current folder]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a picture that is there.")
-@click.option(
-    "--device-type",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto is a GPU where there is one.",
-)
+@device_type_option
 def command(
     image: Path, checkpoint: Path, ratio: float | None, output: Path | None, overwrite: bool, device_type: "DeviceType"
 ) -> None:

@@ -12,6 +12,7 @@ import click
 from sidcurate.cli.console import make_room, progress, results, say
 from sidcurate.cli.options import (
     device_option,
+    device_type_option,
     format_option,
     jobs_option,
     manifests_option,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sidtrain.evaluation.intervals import Estimate
     from sidtrain.evaluation.metrics import SsimVariant
     from sidtrain.evaluation.scores import Comparison, Evaluation, NetworkUsed, Summary
+    from sidtrain.recipe import DeviceType
 
 
 @click.command(name="evaluate", short_help="Judge checkpoints on scenes that they have not seen.")
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     help="Window of the SSIM where the protocol leaves it open: Wang's Gaussian, or scikit-image's flat 7x7.  "
     "[default: the protocol's]",
 )
+@device_type_option
 @jobs_option
 @format_option
 def command(
@@ -72,6 +75,7 @@ def command(
     split: "Split",
     protocol: str | None,
     ssim_variant: "SsimVariant | None",
+    device_type: "DeviceType",
     jobs: int | None,
     output_format: str,
 ) -> None:
@@ -91,8 +95,9 @@ def command(
     for path in named.values():
         history.require_checkpoint(path)
     from sidtrain.evaluation.evaluate import evaluate  # Loads torch: what is wrong so far is answered without it.
+    from sidtrain.training import devices
 
-    with progress() as report:
+    with progress() as report, devices.faults_in_words(devices.END_OTHERS):
         written = evaluate(
             manifest,
             named,
@@ -101,6 +106,7 @@ def command(
             split=split,
             protocol=protocol,
             ssim_variant=ssim_variant,
+            device=devices.pick(device_type),
             jobs=jobs,
             progress=report,
         )

@@ -114,6 +114,13 @@ size_option = click.option(
 megapixel_option = click.option(
     "--size", callback=_size, metavar="HxW", default="896x1152", show_default=True, help="Size of a frame in px."
 )
+device_type_option = click.option(
+    "--device-type",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto is a GPU where there is one.",
+)
 store_option = click.option(
     "--store",
     "store_dir",

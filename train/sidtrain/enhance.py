@@ -88,7 +88,7 @@ def enhance(
     taken = shot.read(raw_path, recipe, sidecar.zeros)
     chosen = shot.metered(taken, ratio, _metered_span(recipe))
     planes = patches.network_input(taken.planes, taken.black, taken.white, chosen.ratio, recipe.input_clip)
-    with devices.faults_in_words("end other programs, or give --device-type cpu"):
+    with devices.faults_in_words(devices.END_OTHERS):
         picture = tiles.picture(model.to(device), planes, progress)
     shown = upright(_sixteen_bit(picture), taken.orientation)
     return Enhanced(shown, chosen, taken.levels, taken.orientation, recipe)

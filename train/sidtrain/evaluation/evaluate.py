@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
+import torch
 from jaxtyping import Float32
 
 from sidcurate import source, verdicts
@@ -27,6 +29,8 @@ from sidtrain.evaluation.scores import Evaluation, NetworkUsed, Score
 from sidtrain.evaluation.written import Written
 from sidtrain.weights import checkpoint, history, lineage
 from sidtrain.weights.checkpoint import Sidecar
+
+_CPU: Final = torch.device("cpu")
 
 Picture = Float32[np.ndarray, "h w c"]
 Progress = Callable[[str, int, int], None]
@@ -62,6 +66,7 @@ def evaluate(
     split: Split = "test",
     protocol: str | None = None,
     ssim_variant: SsimVariant | None = None,
+    device: torch.device = _CPU,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> Written:
@@ -75,6 +80,7 @@ def evaluate(
         split: part of the data set to judge on.
         protocol: name of the protocol; the one of what the networks put out by default.
         ssim_variant: window of the SSIM, where the protocol allows several.
+        device: where the networks run.
         jobs: worker processes that decode raws.
         progress: called with the stage in words, the count of frames done in it and of frames to do.
 
@@ -94,6 +100,7 @@ def evaluate(
         split=split,
         protocol=protocol,
         ssim_variant=ssim_variant,
+        device=device,
         jobs=jobs,
         progress=progress,
     )
@@ -108,11 +115,12 @@ def judge(
     split: Split = "test",
     protocol: str | None = None,
     ssim_variant: SsimVariant | None = None,
+    device: torch.device = _CPU,
     jobs: int | None = None,
     progress: Progress = lambda stage, done, total: None,
 ) -> tuple[Evaluation, list[Row]]:
     """Return the evaluation of checkpoints, and the rows of its panel; see `evaluate`."""
-    judged_networks = networks.load(checkpoints, (*TRIVIAL, AS_SHOT, "target"))
+    judged_networks = networks.load(checkpoints, (*TRIVIAL, AS_SHOT, "target"), device)
     rules = networks.protocol(protocol, judged_networks, manifest)
     variant = protocols.ssim_variant(rules, ssim_variant)
     question = _Question(manifest, judged_networks, split, rules, variant)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from sidcurate import cfa
 from sidcurate.errors import UsageError
 from sidcurate.manifests import Manifest
@@ -62,8 +64,8 @@ class Network:
         )
 
 
-def load(checkpoints: Mapping[str, Path], taken: Sequence[str]) -> list[Network]:
-    """Return checkpoints as networks, by the names that they shall have.
+def load(checkpoints: Mapping[str, Path], taken: Sequence[str], device: torch.device) -> list[Network]:
+    """Return checkpoints as networks on a device, by the names that they shall have.
 
     Raises:
         UsageError: a name is taken by another picture.
@@ -72,7 +74,8 @@ def load(checkpoints: Mapping[str, Path], taken: Sequence[str]) -> list[Network]
     for name in taken:
         if name in checkpoints:
             raise UsageError(f"{name!r} is the name of another picture of the table; give the checkpoint another")
-    return [Network(name, path, *checkpoint.load(path)) for name, path in checkpoints.items()]
+    loaded = {name: checkpoint.load(path) for name, path in checkpoints.items()}
+    return [Network(name, checkpoints[name], model.to(device), sidecar) for name, (model, sidecar) in loaded.items()]
 
 
 def protocol(name: str | None, judged: Sequence[Network], manifest: Manifest) -> Protocol:

@@ -21,7 +21,7 @@ from sidtrain.evaluation.scores import Evaluation
 from sidtrain.recipe import Recipe
 from sidtrain.study import curveplot, subsets
 from sidtrain.study.curve import Curve, Dot, Start, levels
-from sidtrain.training import finetune
+from sidtrain.training import devices, finetune
 from sidtrain.training.finetune import Done, Result
 from sidtrain.weights import checkpoint, history
 
@@ -127,7 +127,11 @@ def draw(
     networks = {training.name: folder / training.name for training in trainings}
     if init:
         networks[ZERO_SHOT] = _zero_shot(init, trainings[0].recipe, folder / ZERO_SHOT)
-    evaluation, _ = evaluate.judge(manifest, networks, store_dir, split=SPLIT, jobs=jobs, progress=progress)
+    device = devices.pick(trainings[0].recipe.device_type)
+    with devices.faults_in_words(devices.END_OTHERS):
+        evaluation, _ = evaluate.judge(
+            manifest, networks, store_dir, split=SPLIT, device=device, jobs=jobs, progress=progress
+        )
     dots = tuple(_dot(training, folder, evaluation) for training in trainings)
     curve = Curve(
         device=manifest.device,

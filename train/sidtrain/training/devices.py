@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import torch
 
@@ -14,6 +15,8 @@ from sidcurate.errors import MissingResourceError
 from sidtrain.recipe import DeviceType, Recipe
 
 _STATUS, _PEAK = Path("/proc/self/status"), re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
+
+END_OTHERS: Final = "end other programs, or give --device-type cpu"
 
 
 def pick(wanted: DeviceType, place: int = 0) -> torch.device:
