@@ -142,3 +142,11 @@ def test_the_pictures_have_the_size_of_the_target(tmp_path: Path):
     assert list(pictures) == ["amplified", "gaussian", "mean-color"]
     assert {picture.shape for picture in pictures.values()} == {entries[0].target.shape}
     assert np.ptp(pictures["mean-color"], axis=(0, 1)).tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("size", "corner"), [((1030, 1026), (3, 1)), ((20, 1025), (0, 0)), ((1024, 20), (0, 0))])
+def test_the_blur_is_chosen_on_the_middle_of_large_frames(size: tuple[int, int], corner: tuple[int, int]) -> None:
+    places = np.stack(np.indices(size), axis=-1)
+    middle = baselines._center(places)
+    assert middle.shape[:2] == tuple(min(side, 1024) for side in size)
+    assert tuple(middle[0, 0]) == corner

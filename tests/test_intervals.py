@@ -31,6 +31,12 @@ def test_from_20_scenes_on_it_is_a_bootstrap_over_scenes_the_same_each_time():
     assert result.high - result.mean > result.mean - result.low, "as skewed as the values are"
 
 
+def test_where_students_t_holds_the_bootstrap_says_the_same():
+    values = stats.norm.ppf((np.arange(20) + 0.5) / 20)
+    result = estimate(scenes(values.tolist()))
+    assert (result.low, result.high) == pytest.approx(stats.t.interval(0.95, 19, scale=stats.sem(values)), rel=0.02)
+
+
 def test_the_bootstrap_covers_the_truth_as_often_as_it_says():
     samples = np.random.default_rng(7).normal(0, 1, (800, 20))
     results = [estimate(scenes(sample)) for sample in samples.tolist()]

@@ -160,14 +160,17 @@ def test_a_network_is_judged_by_what_it_puts_out():
     for name, protocol in PROTOCOLS.items():
         fits, other = ("raw", "rendered") if name == "raw" else ("rendered", "raw")
         protocols.require_target(protocol, {"a": fits})
-        with pytest.raises(UsageError, match=f"protocol {name} does not judge b, which puts out .*use --protocol "):
+        refused = f"protocol {name} does not judge b, which puts out .*use --protocol {protocols.default(other)}"
+        with pytest.raises(UsageError, match=f"{refused}, apart from the others$"):
             protocols.require_target(protocol, {"a": fits, "b": other})
+        with pytest.raises(UsageError, match=f"{refused}$"):
+            protocols.require_target(protocol, {"b": other})
     assert (protocols.default("raw"), protocols.default("rendered")) == ("raw", protocols.DEFAULT)
 
 
 def test_sid_00_88_is_refused_where_none_of_its_three_scenes_ever_was(tmp_path: Path):
     manifest = small_session.write_session(tmp_path)
-    with pytest.raises(UsageError, match=r"phone has none of the scenes .*10034, 10045, 10172.*use sid-00"):
+    with pytest.raises(UsageError, match=r"phone has none of the scenes .*\(10034, 10045, 10172\); use sid-00"):
         protocols.usable("sid-00-88", manifest)
     withdrawn = Unpaired(device="phone", path="x.dng", scene_id="10034", reason="withdrawn")
     object.__setattr__(manifest, "unpaired", [withdrawn])
