@@ -52,16 +52,18 @@ def test_an_unreadable_capture_is_not_called_unpaired_too():
 
 
 def test_a_scene_in_two_parts_is_a_leak():
-    first, other = scene(1), scene(1, "test", short={"path": "other.dng"})
-    tables = session(first, (other[0], first[1], other[2].model_copy(update={"pair_id": "00001_01"})))
+    first, other, third = scene(1), scene(1, "test", short={"path": "b.dng"}), scene(1, None, short={"path": "c.dng"})
+    others = [(row[0], first[1], row[2].model_copy(update={"pair_id": row[0].path})) for row in (other, third)]
+    tables = session(first, *others)
     (finding,) = judge(tables, "SET302").findings
     assert (finding.subject_kind, finding.measured) == ("manifest", 2)
-    assert finding.paths == ("long/00001_00_10s.dng", "other.dng", "short/00001_00_0.1s.dng")
+    assert finding.paths == ("b.dng", "long/00001_00_10s.dng", "short/00001_00_0.1s.dng"), "those that have a part"
 
 
 def test_without_a_split_no_leak_can_be_told():
     judgement = judge(session(scene(1, None), scene(2, None)), "SET302")
     assert judgement.skipped == {"SET302": {"there is no split": 1}}
+    assert judge(Tables(DEVICE, [capture()]), "SET302").skipped == {}, "without a pair there is none to be missed"
 
 
 @pytest.mark.parametrize(("good", "codes"), [(6, []), (5, ["SET303"])])
@@ -118,19 +120,22 @@ def test_a_folder_that_is_gone_is_one_finding():
 
 
 @pytest.mark.parametrize(
-    ("state", "codes"),
+    ("state", "says"),
     [
-        ({"size_bytes": 999}, ["SET305"]),
-        ({"size_bytes": 1000, "sha256": "0" * 64}, ["SET305"]),
+        ({"size_bytes": 999}, ["999 bytes, the manifest has 1,000"]),
+        ({"size_bytes": 1000, "sha256": "0" * 64}, ["SHA-256 000000000000…, the manifest has e474a3e0725d…"]),
         ({"size_bytes": 1000, "sha256": None}, []),
         ({"size_bytes": 1000}, []),
     ],
 )
-def test_a_raw_that_changed_is_found(state, codes):
+def test_a_raw_that_changed_is_found(state, says):
     tables = session()
     path = tables.captures[0].path
     files = seen(tables, **{path: FileState(path=path, **state)})
-    assert fired(judge(replace(tables, files=files), "SET304", "SET305")) == codes
+    judgement = judge(replace(tables, files=files), "SET304", "SET305")
+    assert fired(judgement) == ["SET305"] * len(says)
+    for finding, words in zip(judgement.findings, says, strict=True):
+        assert words in finding.message
 
 
 def test_files_that_nobody_looked_at_are_skipped():
@@ -141,6 +146,8 @@ def test_files_that_nobody_looked_at_are_skipped():
         "SET305": {"needs SET304": 1},
     }
     assert judgement.checked["SET303"] == 1
+    alone = judge(session(), "SET304", "SET305", ignore={"SET304": "they are on tape"})
+    assert alone.skipped == {"SET305": {"the raws on disk were not looked at": 1}}
 
 
 # The engine.
