@@ -220,3 +220,53 @@ def test_a_raw_whose_worker_was_killed_has_a_row_that_the_next_ingest_reads_agai
 def test_a_dry_run_keeps_no_rows(raws: Path, tmp_path: Path) -> None:
     ingest(raws, tmp_path / "m/cam", jobs=1, dry_run=True)
     assert not (tmp_path / "m").exists()
+
+
+class Told:
+    """The last count of each stage, in their order."""
+
+    def __init__(self, end_at: int | None = None) -> None:
+        self.last: dict[str, tuple[int, int | None]] = {}
+        self._end_at = end_at
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        self.last[stage] = done, total
+        if (stage, done) == ("reading raws", self._end_at):
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("headers_only", [False, True])
+def test_every_stage_of_an_ingest_is_told_to_its_end(raws: Path, tmp_path: Path, headers_only: bool) -> None:
+    cut_off, on, again = Told(KEPT), Told(), Told()
+    with pytest.raises(KeyboardInterrupt):
+        ingest(raws, tmp_path / "m/cam", jobs=1, progress=cut_off, headers_only=headers_only)
+    for told in (on, again):
+        ingest(raws, tmp_path / "m/cam", jobs=1, progress=told, headers_only=headers_only)
+    rest = {
+        "packing captures": (FRAMES, FRAMES),
+        "pairing captures": (FRAMES, FRAMES),
+        "packing pairs": (0, 0),
+        "saving": (1, 1),
+    }
+    kept = on.last.pop("taking up where it was")[0]
+    assert KEPT <= kept < FRAMES
+    assert list(on.last.items()) == [
+        ("listing raws", (FRAMES, FRAMES)),
+        ("reading raws", (FRAMES - kept, FRAMES - kept)),
+        *rest.items(),
+    ]
+    assert list(again.last.items()) == [
+        ("listing raws", (FRAMES, FRAMES)),
+        ("reading captures", (FRAMES, FRAMES)),
+        ("reading unpaired", (FRAMES, FRAMES)),
+        ("keeping rows", (FRAMES, FRAMES)),
+        *rest.items(),
+    ]
+
+
+def test_a_line_has_what_is_known_and_no_more(tmp_path: Path) -> None:
+    row = capture("a.dng", iso=None)
+    with journal.appending(tmp_path, "/raws", "1") as append:
+        append(RawFile("a.dng", row.size_bytes or 0, 1), row)
+    assert b"null" not in (tmp_path / journal.FILE).read_bytes()
+    assert [kept for _, kept in journal.rows(tmp_path, "/raws", "1", row.device)] == [row]

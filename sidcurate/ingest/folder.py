@@ -144,10 +144,12 @@ def ingest(
         known = measured_before(None if is_stale else before)
         pairs, unpaired = _paired(captures, directory, start.rules, before, known, workers, progress)
     if not dry_run:
+        progress("saving", 0, 1)
         tables: Mapping[type[Record], Given] = {Capture: packed, Pair: pairs, Unpaired: unpaired}
         made_from = manifests.based_on(before, *NOT_FINDINGS)
         manifests.save(directory, tables, based_on=made_from, source=_source(start))
         journal.sweep(directory)
+        progress("saving", 1, 1)
     gone = captures.places("path", before.rows(Capture).arrow("path")) < 0 if before else captures.nowhere()
     rows = Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired)
     return Ingested(start.found, captures, read, *rows, directory, int(gone.sum()))
@@ -245,10 +247,10 @@ def _captures(
     hold = {"headers_only": headers_only}
     for commit in start.commits:
         holding, timed = commit.holding(start.files, start.times, **hold), commit.rows.named("path", start.times)
-        gathered.extend(commit.rows, holding & ~timed)
+        gathered.extend(commit.rows, holding & ~timed, partial(progress, "keeping rows"))
         gathered.update(with_time(row, start.times) for row in commit.rows.take(holding & timed))
     left = kept.left(start.place, start.files, start.folder, start.device, **hold)
-    gathered.update(with_time(row, start.times) for row in left)
+    gathered.update(with_time(row, start.times) for row in _counted(left, partial(progress, "taking up where it was")))
     fresh = [file for file in start.files if file.path not in gathered]
     folder = None if dry_run else start.folder
     readings = read_captures(start.place, fresh, start.device, folder)
@@ -257,7 +259,13 @@ def _captures(
     if start.place.standing() != start.stood:
         away = f"{start.place} went away while it was read"
         raise UsageError(f"{away}; bring it back and ingest again: what was read is kept")
-    return gathered.packed(start.folder), len(fresh)
+    return gathered.packed(start.folder, partial(progress, "packing captures")), len(fresh)
+
+
+def _counted(rows: Iterator[Capture], progress: Callable[[int, None], None]) -> Iterator[Capture]:
+    for done, row in enumerate(rows, start=1):
+        yield row
+        progress(done, None)
 
 
 def _journaled(
@@ -287,9 +295,11 @@ def pair_again(
     with crew() as workers:
         pairs, unpaired = _paired(captures, directory, rules, manifest, known, workers, progress)
     if not dry_run:
+        progress("saving", 0, 1)
         told = source.read(directory).model_copy(update={"pairing": rules})
         made_from = manifests.based_on(manifest, *NOT_FINDINGS)
         manifests.save(directory, {Pair: pairs, Unpaired: unpaired}, based_on=made_from, source=told)
+        progress("saving", 1, 1)
     return PairedAgain(Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired))
 
 
@@ -304,8 +314,7 @@ def _paired(
 ) -> tuple[Packed, pa.Table]:
     """Return the pairs of captures, measured, and the captures in none."""
     found = pair(captures.views(), rules, parts_of(before), partial(progress, "pairing captures"))
-    measure = partial(progress, "measuring pairs")
-    pairs = measuring.measured(found.pairs, captures, directory, known, workers, measure)
+    pairs = measuring.measured(found.pairs, captures, directory, known, workers, progress)
     return pairs, table_of(Unpaired, found.unpaired)
 
 

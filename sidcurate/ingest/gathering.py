@@ -3,8 +3,9 @@
 A record takes kilobytes, a packed row a tenth of one: of a million captures no more than some are records at a time.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,13 @@ _RECORDS = 1 << 10
 """Records that are held until they are packed."""
 _AT_ONCE = 8 * GROUP_ROWS
 """Rows that are brought into order together: each piece that has some of them is unpacked for it."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Takes a count of rows done, and the count to do."""
+
+
+def _silent(done: int, total: int) -> None:
+    """Show nothing."""
 
 
 class Gathering:
@@ -44,7 +52,7 @@ class Gathering:
             if len(self._loose) == _RECORDS:
                 self._pack_loose()
 
-    def extend(self, rows: Rows[Capture], where: Where) -> None:
+    def extend(self, rows: Rows[Capture], where: Where, progress: Progress = _silent) -> None:
         """Take some of many rows."""
         self._pack_loose()
         for start in range(0, len(rows), GROUP_ROWS):
@@ -53,15 +61,18 @@ class Gathering:
             numbers = [self._numbers[path] for path in table.column("path").to_pylist()]
             self._places[numbers] = self._starts[-1] + np.arange(len(numbers))
             self._pack(table)
+            progress(min(start + GROUP_ROWS, len(rows)), len(rows))
 
-    def packed(self, folder: Path) -> Packed:
+    def packed(self, folder: Path, progress: Progress = _silent) -> Packed:
         """Return the captures of all paths, each of which must have come, as the table of a folder."""
         self._pack_loose()
-        return Packed(folder / f"{Capture.table}.parquet", written(arrow_schema(Capture), self._sorted()))
+        return Packed(folder / f"{Capture.table}.parquet", written(arrow_schema(Capture), self._sorted(progress)))
 
-    def _sorted(self) -> Iterator[pa.Table]:
-        for start in range(0, max(1, len(self._places)), _AT_ONCE):
+    def _sorted(self, progress: Progress) -> Iterator[pa.Table]:
+        rows = len(self._places)
+        for start in range(0, max(1, rows), _AT_ONCE):
             yield self._taken(self._places[start : start + _AT_ONCE])
+            progress(min(start + _AT_ONCE, rows), rows)
 
     def _pack_loose(self) -> None:
         self._pack(table_of(Capture, self._loose))

@@ -80,7 +80,7 @@ def appending(directory: Path, root: str, reader: str) -> Iterator[Append]:
             make_folder(directory)
             handle = os.open(path, _FLAGS, 0o666)
         kept = _Line(root=root, reader=reader, mtime_ns=file.mtime_ns, etag=file.etag, capture=capture)
-        line = kept.model_dump_json().encode()
+        line = kept.model_dump_json(exclude_none=True).encode()
         # A line break before each: after a torn line too a row stands on its own.
         os.write(handle, b"\n" + hashlib.sha256(line).hexdigest().encode() + b" " + line)
 

@@ -74,8 +74,7 @@ def merge(
     known = folder.measured_before(None if kept.is_stale(last) else before)
     _take_traces(parts, directory, progress)
     with crew(jobs) as workers:
-        measure = partial(progress, "measuring pairs")
-        pairs = measuring.measured(paired.pairs, captures, directory, known, workers, measure)
+        pairs = measuring.measured(paired.pairs, captures, directory, known, workers, progress)
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
     made_from = manifests.based_on(before, *folder.NOT_FINDINGS)

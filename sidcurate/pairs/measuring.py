@@ -116,7 +116,7 @@ def measured(
     directory: Path,
     known: Known,
     workers: Crew,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
 ) -> Packed:
     """Return the pairs as a packed table, with the facts that their pixels tell, null where they cannot tell.
 
@@ -126,7 +126,7 @@ def measured(
         directory: folder of the manifest.
         known: pairs measured before.
         workers: who measures.
-        progress: called with the count of pairs measured and of pairs to measure.
+        progress: called with the stage in words, the count done in it and the count to do.
     """
     hashes = _Hashes.of(
         pa.array([match.short_path for match in matches], pa.string()),
@@ -143,11 +143,11 @@ def measured(
             told.places[task.row] = len(known.rows) + done - 1
             told.reasons[task.row] = result.reason if isinstance(result, Failure) else None
             yield {} if isinstance(result, Failure) else as_fields(result)
-            progress(done, len(rows))
+            progress("measuring pairs", done, len(rows))
 
     fresh = _as_table(facts_now())
     facts = {name: pa.concat_arrays([known.rows.arrow(name), fresh.column(name).combine_chunks()]) for name in FACTS}
-    return Packed(directory / f"{Pair.table}.parquet", written(_SCHEMA, _parts(matches, told, facts)))
+    return Packed(directory / f"{Pair.table}.parquet", written(_SCHEMA, _parts(matches, told, facts, progress)))
 
 
 def _as_table(facts: Iterator[dict[str, Any]]) -> pa.Table:
@@ -159,7 +159,9 @@ def _as_table(facts: Iterator[dict[str, Any]]) -> pa.Table:
     return pa.concat_tables(pieces)
 
 
-def _parts(matches: Sequence[Match], told: _Told, facts: Mapping[str, pa.Array]) -> Iterator[pa.Table]:
+def _parts(
+    matches: Sequence[Match], told: _Told, facts: Mapping[str, pa.Array], progress: Callable[[str, int, int], None]
+) -> Iterator[pa.Table]:
     """Yield pairs as tables, some at a time, each with the facts that stand at its place."""
     for start in range(0, max(1, len(matches)), GROUP_ROWS):
         some = slice(start, start + GROUP_ROWS)
@@ -170,6 +172,7 @@ def _parts(matches: Sequence[Match], told: _Told, facts: Mapping[str, pa.Array])
         for name in Match._fields:
             columns[name] = pa.array([getattr(match, name) for match in matches[some]], _SCHEMA.field(name).type)
         yield pa.Table.from_arrays([columns[name] for name in _SCHEMA.names], schema=_SCHEMA)
+        progress("packing pairs", min(start + GROUP_ROWS, len(matches)), len(matches))
 
 
 def as_fields(facts: PairFacts) -> dict[str, Any]:
