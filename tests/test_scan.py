@@ -1,6 +1,7 @@
 """What counts as a raw in a folder."""
 
 import os
+import tracemalloc
 
 import pytest
 
@@ -71,3 +72,14 @@ def test_a_missing_and_an_empty_folder_say_what_to_do(tmp_path) -> None:
     write(tmp_path, {"a.txt": b""})
     with pytest.raises(UsageError, match=r"2 other files, 1 of them JPEG, HEIC or side-cars; known extensions: .3fr"):
         scan(tmp_path)
+
+
+def test_what_the_listing_holds_of_a_file_goes_as_the_file_comes(tmp_path) -> None:
+    for number in range(2000):
+        (tmp_path / f"IMG_{number:06d}.dng").touch()
+    scan(tmp_path)
+    tracemalloc.start()
+    found = scan(tmp_path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 400 * len(found.raws)
