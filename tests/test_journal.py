@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -153,6 +154,18 @@ def test_a_flipped_bit_costs_its_row_and_never_changes_one(tmp_path: Path) -> No
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
         found = dict(journal.rows(directory, "/raws", "reader 1", "canon90d"))
         assert found in ({}, dict([row()])), at
+
+
+def test_a_journal_without_lines_takes_no_memory(tmp_path: Path) -> None:
+    directory = kept_in(tmp_path, row("a.dng"))
+    with (directory / journal.FILE).open("r+b") as stream:
+        stream.truncate(64 << 20)
+    kept_in(tmp_path, row("b.dng"))
+    tracemalloc.start()
+    found = [file.path for file, _ in journal.rows(directory, "/raws", "reader 1", "canon90d")]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (found, peak < 4 << 20) == (["b.dng"], True)
 
 
 def test_a_row_of_another_schema_is_read_again(tmp_path: Path) -> None:

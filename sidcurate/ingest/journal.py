@@ -6,10 +6,11 @@ crash tore, or of a raw, folder or reader that is another one now, is no row. Th
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -18,7 +19,7 @@ from sidcurate.schemas import Capture
 from sidcurate.storage.durable import make_folder, open_bounded
 
 FILE = ".unfinished.jsonl"
-_MOST_BYTES = 1 << 33  # four million rows
+_MOST_BYTES, _MOST_LINE_BYTES = 1 << 33, 1 << 18  # four million rows; the longest paths in one
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
@@ -96,8 +97,8 @@ def sweep(directory: Path) -> None:
     (directory / FILE).unlink(missing_ok=True)
 
 
-def _whole_lines(lines: Iterable[bytes]) -> Iterator[_Line]:
-    for line in lines:
+def _whole_lines(stream: BinaryIO) -> Iterator[_Line]:
+    for line in iter(partial(stream.readline, _MOST_LINE_BYTES), b""):
         digest, _, text = line.rstrip(b"\n").partition(b" ")
         if digest != hashlib.sha256(text).hexdigest().encode():
             continue
