@@ -132,6 +132,22 @@ def test_a_card_without_permission_is_not_called_empty(
     assert (done.returncode, why in done.stderr) == (2, True), done.stderr
 
 
+def test_a_folder_of_a_card_that_goes_away_in_the_middle_costs_its_own_files(raws: Path, tmp_path: Path) -> None:
+    for number in range(40):
+        write(raws / f"DCIM/IMG_{number:04d}.dng", after_s=number)
+
+    def lose_the_folder(stage: str, done: int, total: int | None) -> None:
+        if (stage, done) == ("reading raws", 3):
+            (raws / "DCIM").rename(tmp_path / "lost")
+
+    found = ingest(raws, tmp_path / "m/cam", jobs=1, progress=lose_the_folder)
+    assert len(found.captures) == 40
+    assert {row.status_reason for row in found.unreadable} == {"the file cannot be read (No such file or directory)"}
+    (tmp_path / "lost").rename(raws / "DCIM")
+    again = ingest(raws, tmp_path / "m/cam", jobs=1)
+    assert (again.read, again.unreadable) == (len(found.unreadable), [])
+
+
 def test_many_thousand_files_are_scanned_in_the_time_of_a_few_listings(raws: Path) -> None:
     for number in range(100):
         (raws / f"IMG_{number:05d}.dng").touch()
