@@ -97,6 +97,19 @@ def test_what_a_scan_says_of_a_dng_a_full_ingest_says_too(tmp_path: Path, tags: 
     assert (header.sha256, header.dn_min, header.clipped_fraction) == (None, None, None)
 
 
+def test_a_scan_tells_that_a_dng_is_demosaiced(tmp_path: Path) -> None:
+    (tmp_path / "cam").mkdir()
+    write_dng(tmp_path / "cam/a.dng", np.full((*SIZE, 3), 600, np.uint16), DngTags(cfa=None))
+    header = only(tmp_path / "cam")
+    (full,) = ingest(tmp_path / "cam", tmp_path / "m/cam", jobs=1).captures
+    assert {"cfa_kind", "cfa_reason", "width", "black_level", "white_level"} <= same_where_known(header, full)
+    assert header.cfa_kind == "linear"
+    where = ("--manifests", tmp_path / "h", "--device", "cam")
+    run("ingest", tmp_path / "cam", *where, "--headers-only")
+    found = json.loads(run("validate", *where, "--format", "json").stdout)["manifests"][0]["findings"]
+    assert "CAP104" in {finding["code"] for finding in found}
+
+
 def test_a_scan_knows_of_other_containers_what_their_exif_says(tmp_path: Path) -> None:
     for name, content in {"a.cr3": cr3(IMAGE, EXIF), "b.raf": raf(IMAGE, EXIF), "c.nef": tiff(IMAGE, EXIF)}.items():
         (tmp_path / name).write_bytes(content + bytes(5000))
@@ -434,6 +447,7 @@ def test_options_that_do_not_go_together_are_refused(raws: Path, tmp_path: Path,
 def test_of_real_raws_a_scan_says_only_what_a_full_ingest_says(shared: Path, tmp_path: Path) -> None:
     names = ["sony-a7r3/_DSC2164.ARW", "bmpcc/test.dng", "canon-x4/colorchart.dng", "mcr/C00400_007f.dng"]
     names += ["canon-6d-linear/canon_eos_6d_linear.dng", "minimal-10bit/test_640x480.dng"]
+    names += ["variants/23_monochrome_linearraw.dng", "variants/24_linear_rgb.dng"]
     folder = tmp_path / "cam"
     folder.mkdir()
     for name in names:

@@ -18,14 +18,14 @@ from sidcurate.raws.directories import Directories, Entry, Read
 Directory: TypeAlias = dict[int, Float64[np.ndarray, "values"]]
 
 _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS = 254, 256, 257, 259, 262, 330
-_STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES = 273, 278, 279
+_STRIP_OFFSETS, _PLANES, _STRIP_ROWS, _STRIP_BYTES = 273, 277, 278, 279
 _TILE_WIDTH, _TILE_ROWS, _TILE_OFFSETS, _TILE_BYTES = 322, 323, 324, 325
 _CFA_SIDES, _CFA_COLORS, _DNG_VERSION, _ACTIVE_AREA = 33421, 33422, 50706, 50829
 _BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE = 50713, 50714, 50715, 50716, 50717
 _CFA_IMAGE, _LINEAR_RAW, _UNCOMPRESSED, _SONY_ARW = 32803, 34892, 1, 32767
 _WANTED = {
     *(_SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _PHOTOMETRIC, _SUB_IFDS),
-    *(_STRIP_OFFSETS, _STRIP_ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_ROWS, _TILE_OFFSETS, _TILE_BYTES),
+    *(_STRIP_OFFSETS, _PLANES, _STRIP_ROWS, _STRIP_BYTES, _TILE_WIDTH, _TILE_ROWS, _TILE_OFFSETS, _TILE_BYTES),
     *(_CFA_SIDES, _CFA_COLORS, _DNG_VERSION, _ACTIVE_AREA),
     *(_BLACK_SIDES, _BLACK, _BLACK_DELTA_H, _BLACK_DELTA_V, _WHITE),
 }
@@ -52,9 +52,9 @@ class SensorTags:
     """What a DNG states about its sensor; None where a tag is missing.
 
     ActiveArea has its top left at `origin`, (row, column), where patterns start, and a `size` of (height, width). `cfa`
-    holds letters; `black_level` is in DN, the mean over the planes of a linear image; `white_level` has one value a
-    plane in DN. From row `whole_rows` of the full raw image on, compressed strips or tiles are missing or reach past
-    the end of the file. `extent` is that of the full raw image.
+    holds letters; a linear image has none, but a count of `planes`, its values a pixel. `black_level` is in DN, the
+    mean over the planes; `white_level` has one value a plane in DN. From row `whole_rows` of the full raw image on,
+    compressed strips or tiles are missing or reach past the end of the file. `extent` is that of the full raw image.
     """
 
     origin: tuple[int, int]
@@ -63,6 +63,7 @@ class SensorTags:
     whole_rows: int
     extent: Extent
     cfa: Shaped[np.ndarray, "rows columns"] | None
+    planes: int | None
     black_level: Float64[np.ndarray, "rows columns"] | None
     white_level: tuple[float, ...] | None
 
@@ -138,13 +139,15 @@ def _sensor_tags(directory: Directory, file_size: int) -> SensorTags:
     white = _finite(directory, _WHITE)
     whole = np.array([0, 0, _number(directory, _HEIGHT, 0), _number(directory, _WIDTH, 0)])
     top, left, bottom, right = directory.get(_ACTIVE_AREA, whole)
+    is_linear = _number(directory, _PHOTOMETRIC, 0) == _LINEAR_RAW
     return SensorTags(
         origin=(int(top), int(left)),
         size=(int(bottom - top), int(right - left)),
         compression=_number(directory, _COMPRESSION, _UNCOMPRESSED),
         whole_rows=_whole_rows(directory, file_size),
         extent=_extent(directory, file_size),
-        cfa=_cfa(directory),
+        cfa=None if is_linear else _cfa(directory),
+        planes=_number(directory, _PLANES, 1) if is_linear else None,
         black_level=_black(directory),
         white_level=None if white is None else tuple(white.tolist()),
     )

@@ -81,15 +81,16 @@ def declared_sensor(raw: rawpy.RawPy, head: bytes, tags: SensorTags | None) -> S
 
 
 def stated_sensor(tags: SensorTags) -> dict[str, Any]:
-    """Return what a DNG states about a sensor with a filter array, as fields of `schemas.Capture`.
+    """Return what a DNG states about a sensor, as fields of `schemas.Capture`.
 
-    Nothing is told of a picture without such an array, nor where the visible area may be another than the stated one:
+    Nothing is told of an array without its pattern, nor where the visible area may be another than the stated one:
     LibRaw makes margins even.
     """
-    if tags.cfa is None or any(place % 2 for place in (*tags.origin, *tags.size)) or not _lies_within(tags):
+    is_told = tags.cfa is not None or tags.planes is not None
+    if not is_told or any(place % 2 for place in (*tags.origin, *tags.size)) or not _lies_within(tags):
         return {}
-    letters = "".join(tags.cfa.ravel())
-    kind = kind_of(letters)
+    letters = None if tags.cfa is None else "".join(tags.cfa.ravel())
+    kind = kind_of(letters) if letters else _kind_of_planes(tags.planes or 1)
     black = None if tags.black_level is None else _by_position(tags.black_level, kind)
     white = _stated_white(tags, kind)
     return {
@@ -130,7 +131,11 @@ def _kind(raw: rawpy.RawPy, head: bytes, letters: str | None) -> CfaKind:
         return kind_of(letters)
     if head.startswith(_FOVEON_MAGIC):
         return "other"
-    return "monochrome" if raw.num_colors == 1 else "linear"
+    return _kind_of_planes(raw.num_colors)
+
+
+def _kind_of_planes(count: int) -> CfaKind:
+    return "monochrome" if count == 1 else "linear"
 
 
 def color_indices(raw: rawpy.RawPy) -> Int[np.ndarray, "rows columns"]:
