@@ -325,6 +325,25 @@ def test_frames_of_any_small_size_are_measured_without_a_failure():
         measure_pair(frame, frame)
 
 
+@pytest.mark.parametrize(
+    ("size", "black", "lit_rows"),
+    [((290, 34), 64, 290), ((640, 640), 64, 50), ((640, 640), 0, 50)],
+    ids=["narrow", "nine tenths at black", "nine tenths at zero"],
+)
+def test_frames_that_hardly_tell_anything_are_measured_without_a_division_by_zero(size, black, lit_rows):
+    rng = np.random.default_rng(0)
+    picture = rng.random((size[0] // 4 + 1, size[1] // 4 + 1)).repeat(4, 0).repeat(4, 1)[: size[0], : size[1]]
+    picture[lit_rows:] = 0
+    short, long = (
+        trace.measure((black + rng.poisson(picture * light)).astype(np.uint16), "RGGB", (black,) * 4, (4095,) * 4)
+        for light in (300, 3000)
+    )
+    with np.errstate(all="raise", under="ignore"):
+        facts = measure_pair(short, long)
+    assert facts.signal > LEAST_SIGNAL
+    assert facts.measured_ratio is None or near(facts.measured_ratio, 10, 0.2)
+
+
 def read(path, white: float | None = None) -> trace.Trace:
     with rawpy.imread(str(path)) as raw:
         cfa = "".join(raw.color_desc.decode()[index] for index in raw.raw_pattern.ravel())

@@ -47,7 +47,8 @@ class Line:
         values: zero by CFA position (DN above the declared black), gain (short DN per long DN) at the center of the
             frame, and its change from there to the lower and to the right edge.
         covariance: of the values.
-        bend: change of the gain from dark to the brightest tenth of the long frame, as a share of the gain.
+        bend: change of the gain from dark to the brightest tenth of the long frame, or to its mean where most of it is
+            black, as a share of the gain.
         bent_by: what a bend changes in the values, where there is one beyond three standard errors: where the light is
             not linear, a line's values are uncertain by as much.
         expected_dn: the light of each block in the short frame that the long one promises.
@@ -104,7 +105,9 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> L
     shape = pair.valid.shape
     short, long = ((plane - black[:, None, None]).reshape(-1) for plane in (pair.short, pair.long))
     valid = pair.valid.reshape(-1)
-    bent_at = float(np.quantile(long[valid], _BRIGHT_QUANTILE))
+    bent_at = float(max(np.quantile(long[valid], _BRIGHT_QUANTILE), long[valid].mean()))
+    if bent_at <= 0:
+        return None
     design, around = (_design(pair, light, bent_at) for light in (long, _surroundings(long.reshape(shape), pair.valid)))
     fitted = _fitted(design[:, :-1], around[:, :-1], short, long, valid, least_noise)
     if fitted is None:
@@ -113,11 +116,11 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> L
     plain, careful = (_lines(design, instrument, short, weights, shape) for instrument in (design, around))
     lines = careful if _differ(plain, careful) else plain
     straight, bent = (_solved(lines[0], columns) for columns in (7, 8))
-    if straight is None or bent is None:
+    if straight is None or bent is None or straight[4] <= 0:
         return None
     values: Float64[np.ndarray, " k"] = straight
     covariance, bent_covariance = (_jackknife(lines, columns) for columns in (7, 8))
-    bend = Estimate(float(bent[-1] / values[4]), float(bent_covariance[-1, -1] ** 0.5 / abs(values[4])))
+    bend = Estimate(float(bent[-1] / values[4]), float(bent_covariance[-1, -1] ** 0.5 / values[4]))
     bent_by = (bent[:-1] - values) * (abs(bend.value) > _BENT_SE * bend.se)
     expected = design[:, 4:-1] @ values[4:]
     return Line(

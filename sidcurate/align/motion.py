@@ -193,6 +193,8 @@ def _normal_equations(
     `telling` says which samples of the long frame count; `origin` is the place of the tile's first sample, from the
     center of the frame.
     """
+    if min(short.shape) < _FEWEST_SAMPLES:
+        return None
     y = (origin[0] + pitch * np.arange(short.shape[0], dtype=np.float32))[:, None].astype(np.float32)
     x = (origin[1] + pitch * np.arange(short.shape[1], dtype=np.float32))[None].astype(np.float32)
     down, right, turn = guess.values
@@ -253,7 +255,10 @@ def _weights(
 def _steps(
     matrix: Float64[np.ndarray, "*n 4 4"], right: Float64[np.ndarray, "*n 4"]
 ) -> Float64[np.ndarray, "*n 4"] | None:
-    """Return the gain and the change of each value, of one set of normal equations or of many."""
+    """Return the gain and the change of each value, of one set of normal equations or of many.
+
+    None where they do not determine all, or one frame is dark where the other is bright.
+    """
     scale = np.sqrt(np.einsum("...ii->...i", matrix))
     if not np.all(scale > 0):
         return None
@@ -261,6 +266,8 @@ def _steps(
     if np.linalg.cond(unit).max() > _SINGULAR:
         return None
     solved = np.linalg.solve(unit, (right / scale)[..., None])[..., 0] / scale
+    if not np.all(solved[..., 0] > 0):
+        return None
     solved[..., 1:] /= solved[..., :1]
     return np.asarray(solved)
 
