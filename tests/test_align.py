@@ -173,6 +173,11 @@ def test_a_small_rotation_is_noticed_and_aligned():
     assert abs(facts.measured_ratio.value / RATIO - 1) < 0.02
 
 
+@pytest.mark.parametrize("seed", [2, 8])
+def test_what_is_not_turned_is_not_turned_by_more_than_the_error_of_it(seed):
+    assert near(facts_of(scene=seed, noise=seed).rotation_deg, 0, 0.02)
+
+
 def replace_se(fact, least: float):
     """Return a fact with at least this standard error: the resampled picture itself is not exact."""
     return fact._replace(se=max(fact.se, least))

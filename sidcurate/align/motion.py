@@ -21,7 +21,7 @@ _SMOOTHED_AWAY = 2
 _FEWEST_SAMPLES = 8
 _SAMPLED = 5
 _LEAST_TEXTURE = 0.5
-# What slopes miss within a sample, seen without any noise.
+# What slopes miss within a sample, at the center and at the nearest edges, seen without any noise.
 _MODEL_ERROR_PX = 0.02
 _SINGULAR = 1e6
 # Median square of unit Gaussian noise.
@@ -94,7 +94,7 @@ def motion(short: Trace, long: Trace, found: Match) -> Motion | None:
         return None
     crops = [_prepared(trace.crops_dn, trace.crop_starts, trace) for trace in (short, long)]
     fine = _refined(crops[0], crops[1], 2.0, center, coarse[0], rounds=1)
-    return fine and _told(Motion(fine[0].values, _jackknife(*fine[1:])), _texture_share(long))
+    return fine and _told(Motion(fine[0].values, _jackknife(*fine[1:])), _texture_share(long), long.size)
 
 
 def _texture_share(trace: Trace) -> Float64[np.ndarray, "2"]:
@@ -109,11 +109,12 @@ def _texture_share(trace: Trace) -> Float64[np.ndarray, "2"]:
     return np.array(shares)
 
 
-def _told(found: Motion, texture_share: Float64[np.ndarray, "2"]) -> Motion:
+def _told(found: Motion, texture_share: Float64[np.ndarray, "2"], size: Int64[np.ndarray, "2"]) -> Motion:
     """Return the motion with infinite errors, and no displacement, along what has no texture to tell it by."""
     told = texture_share > _LEAST_TEXTURE
     told = np.append(told, told.all())
-    covariance = found.covariance + np.diag([_MODEL_ERROR_PX**2, _MODEL_ERROR_PX**2, 0])
+    model_error = _MODEL_ERROR_PX * np.array([1, 1, 2 / size.min()])
+    covariance = found.covariance + np.diag(model_error**2)
     covariance[~told], covariance[:, ~told] = 0, 0
     covariance[~told, ~told] = np.inf
     return Motion(np.where(told, found.values, 0), covariance)
