@@ -105,7 +105,7 @@ def explain(directory: Path, pair_id: str, standard: Standard) -> Explanation:
     """
     manifest = manifests.load(directory)
     pair = _named(manifest, pair_id)
-    tables = rules.Tables(manifest.device, manifest.captures, [pair])
+    tables = rules.Tables(manifest.device, manifest.rows(Capture), [pair])
     (view,) = next(pairs_of(tables)).views()
     wanted = [code for code in standard.select or rules.RULES if rules.RULES[code].subject_kind != "manifest"]
     judgement = rules.run(tables, standard.limits, wanted, standard.ignore)
@@ -119,12 +119,14 @@ def explain(directory: Path, pair_id: str, standard: Standard) -> Explanation:
 
 
 def _named(manifest: Manifest, pair_id: str) -> Pair:
-    by_id = {pair.pair_id: pair for pair in manifest.pairs}
-    if pair_id in by_id:
-        return by_id[pair_id]
-    close = difflib.get_close_matches(pair_id, by_id, n=3) or list(by_id)[:3]
+    pairs = manifest.rows(Pair)
+    found = next(iter(pairs.take(pairs.named("pair_id", [pair_id]))), None)
+    if found is not None:
+        return found
+    names = pairs.arrow("pair_id").to_pylist()
+    close = difflib.get_close_matches(pair_id, names, n=3) or names[:3]
     there = f"close to it: {', '.join(close)}" if close else "it has no pairs"
-    raise UsageError(f"no pair of {manifest.device} is called {pair_id!r}; {there} (of {len(by_id)})")
+    raise UsageError(f"no pair of {manifest.device} is called {pair_id!r}; {there} (of {len(names)})")
 
 
 def _judged(row: Row, judgement: rules.Judgement, standard: Standard) -> Row:
