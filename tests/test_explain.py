@@ -6,7 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
@@ -134,6 +134,22 @@ def test_the_png_is_a_picture_that_tells_pairs_apart(root, explained, tmp_path):
     assert 2 < np.abs(clean - shifted)[:, 480:900].mean() < 200
     with Image.open(BytesIO(drawing.png(explained[OTHER]))) as image:
         assert image.size == drawing.SIZE
+
+
+def test_the_png_says_what_is_wrong_and_what_to_do(explained, monkeypatch):
+    written = []
+    draw_text = ImageDraw.ImageDraw.text
+
+    def listening(draw, place, text, *rest, **options):
+        written.append(text)
+        draw_text(draw, place, text, *rest, **options)
+
+    monkeypatch.setattr(ImageDraw.ImageDraw, "text", listening)
+    drawing.png(explained[SHIFTED])
+    page = " ".join(written)
+    (finding,) = explained[SHIFTED].findings
+    assert f"PAIR221: {finding.message}" in page
+    assert all(ImageFont.load_default(14).getlength(line) < drawing.SIZE[0] - 40 for line in written)
 
 
 def test_the_terminal_shows_facts_verdict_and_three_pictures(root, monkeypatch):

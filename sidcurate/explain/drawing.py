@@ -18,12 +18,14 @@ from PIL import Image, ImageDraw, ImageFont
 from sidcurate.explain.account import Explanation
 from sidcurate.explain.pictures import FitPicture, MovedPicture, ShiftPicture
 
-SIZE: Final = 1280, 600
+SIZE: Final = 1280, 660
 """Width and height of the picture."""
 
 _SIDE: Final = 340
 _LEFTS: Final = 70, 500, 920
-_TOP: Final = 140
+_TOP: Final = 200
+_TITLE_CHARACTERS, _MESSAGE_CHARACTERS = 110, 160
+_MOST_TITLE_LINES, _MOST_MESSAGE_LINES = 2, 4
 _INK, _PAPER, _FAINT = (20, 20, 20), (255, 255, 255), (140, 140, 140)
 _BLUE, _VERMILION = (0, 114, 178), (213, 94, 0)
 _CIVIDIS: Final = ((0, 34, 78), (66, 78, 108), (124, 123, 120), (188, 175, 111), (254, 232, 56))
@@ -73,11 +75,10 @@ class _Axes:
 
 
 def png(explanation: Explanation) -> bytes:
-    """Return the pictures of a pair as PNG, `SIZE` wide and high."""
+    """Return the pictures of a pair as PNG, `SIZE` wide and high, below its verdict and what its findings say."""
     image = Image.new("RGB", SIZE, _PAPER)
     draw = ImageDraw.Draw(image)
-    for number, line in enumerate(textwrap.wrap(_spelled(explanation.verdict), 110)[:2]):
-        draw.text((20, 16 + 28 * number), line, _INK, _font(21))
+    _draw_words(draw, explanation)
     for left, caption in zip(_LEFTS, explanation.captions, strict=True):
         draw.text((left, _TOP - 52), _spelled(caption), _INK, _font(15))
     shown = explanation.pictures
@@ -95,6 +96,17 @@ def png(explanation: Explanation) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
+
+
+def _draw_words(draw: ImageDraw.ImageDraw, explanation: Explanation) -> None:
+    title = textwrap.wrap(_spelled(explanation.verdict), _TITLE_CHARACTERS)[:_MOST_TITLE_LINES]
+    for number, line in enumerate(title):
+        draw.text((20, 16 + 28 * number), line, _INK, _font(21))
+    worst_first = sorted(explanation.findings, key=lambda finding: finding.severity)
+    messages = (f"{finding.code}: {_spelled(finding.message)}" for finding in worst_first)
+    lines = [line for message in messages for line in textwrap.wrap(message, _MESSAGE_CHARACTERS)]
+    for number, line in enumerate(lines[:_MOST_MESSAGE_LINES]):
+        draw.text((20, 24 + 28 * len(title) + _LEGEND_LINE * number), line, _INK, _font(14))
 
 
 def _draw_reason(draw: ImageDraw.ImageDraw, left: int, why: str) -> None:
