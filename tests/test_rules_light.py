@@ -227,19 +227,23 @@ def test_a_wrong_zero_between_the_limits_by_its_error_is_a_warning():
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        ({"gain_departure": -0.298, "gain_departure_se": 0.005}, "the gain differs by 29.8 ± 0.5 % across the frame"),
-        ({"nonlinearity": -0.3, "nonlinearity_se": 0.03}, "the gain differs by 30 ± 3 % from dark to bright"),
+        (
+            {"gain_departure": -0.298, "gain_departure_se": 0.005},
+            "by 29.8 ± 0.5 % from one side of the frame to the other",
+        ),
+        ({"nonlinearity": -0.3, "nonlinearity_se": 0.03}, "by 30 ± 3 % from the dark to the bright parts"),
         (
             {"gain_departure": 0.4, "gain_departure_se": 0.1, "nonlinearity": 0.25, "nonlinearity_se": 0.01},
-            "by 25 ± 1 % from dark to bright",
+            "by 25 ± 1 % from the dark to the bright parts",
         ),
-        ({"gain_departure": None, "nonlinearity": 0.3}, "by 30.0 ± 0.5 % from dark to bright"),
+        ({"gain_departure": None, "nonlinearity": 0.3}, "by 30.0 ± 0.5 % from the dark to the bright parts"),
     ],
 )
 def test_changed_light_says_how_it_changed_by_the_surer_of_two_facts(pixels, words):
     (finding,) = judge_pair("PAIR213", **pixels).findings
     assert words in finding.message
     assert "allowed 15 %; shoot the pair again in steady light" in finding.message
+    assert ("if its highlights clip" in finding.message) == ("dark to the bright" in words)
 
 
 @pytest.mark.parametrize(

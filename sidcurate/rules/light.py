@@ -182,7 +182,8 @@ _CURE = {
 def light_changed(pairs: Pairs, limits: Limits) -> Answers:
     """The gain from the short to the long frame differs across the picture, or from dark to bright.
 
-    Why: a lamp went on, a cloud passed, a tube flickered: the long frame then is no truth for the short one.
+    Why: a lamp went on, a cloud passed, a tube flickered: the long frame then is no truth for the short one. Where it
+    clips below its declared white, it looks as if the bright parts had changed.
     How: change of the gain along its steepest direction, and from dark to bright, as a share of the gain.
     Cure: shoot again in steady light; avoid dusk, traffic and lamps that flicker.
     """
@@ -195,13 +196,14 @@ def light_changed(pairs: Pairs, limits: Limits) -> Answers:
     yield Fault(changed, _light_changed, [worst, change.value.at(worst), change.se.at(worst)])
 
 
-_WHERE_CHANGED = ("across the frame", "from dark to bright")
+_WHERE_CHANGED = ("from one side of the frame to the other", "from the dark to the bright parts of the frame")
+_ALSO_CURED = ("", ", and the long frame shorter if its highlights clip")
 
 
 def _light_changed(pair: PairView, limits: Limits, where: int, value: float, se: float) -> Draft:
     return Draft(
-        f"the light changed between the frames: the gain differs by {Measured(value, se).in_percent} "
-        f"{_WHERE_CHANGED[where]}, allowed {percent(limits.gain_departure)}; shoot the pair again in steady light",
+        f"the light changed between the frames, by {Measured(value, se).in_percent} {_WHERE_CHANGED[where]}, allowed "
+        f"{percent(limits.gain_departure)}; shoot the pair again in steady light{_ALSO_CURED[where]}",
         measured=value,
         limit_high=limits.gain_departure,
         unit="share of the gain",
