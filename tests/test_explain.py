@@ -71,6 +71,14 @@ def test_rows_say_what_the_record_says(explained):
     assert f"{explained[SHIFTED].view.pair.shift_y_px:+.1f} px down" in shift
 
 
+def test_the_zero_is_told_in_dn_and_in_what_its_limit_is_told_in(explained):
+    clean = explained[CLEAN]
+    pair, short = clean.view.pair, clean.view.short
+    worst = max(abs(zero) for zero in pair.zero_error_dn) * pair.exposure_ratio
+    share = float(row_of(clean, "PAIR212").pair.partition(" DN: ")[2].removesuffix(" % after amplification"))
+    assert share == pytest.approx(100 * worst / (short.white_level[0] - short.black_level[0]), rel=0.01)
+
+
 def test_a_fault_is_named_and_what_needs_its_absence_is_not_judged(explained):
     shifted = explained[SHIFTED]
     assert shifted.has_errors

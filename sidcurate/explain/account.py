@@ -1,7 +1,6 @@
 """Why a pair got its verdict: its facts side by side with their limits, and the pictures that show them."""
 
 import difflib
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,8 @@ from sidcurate.errors import UsageError
 from sidcurate.explain.pictures import Pictures, pictures
 from sidcurate.exposure import format_seconds
 from sidcurate.manifests import Manifest
-from sidcurate.rules.figures import percent
+from sidcurate.rules.figures import decimals, percent, uncertain
+from sidcurate.rules.light import zeros
 from sidcurate.rules.views import PairView, pairs_of
 from sidcurate.schemas import Capture, Finding, Pair
 from sidcurate.validation import Standard
@@ -106,13 +106,15 @@ def explain(directory: Path, pair_id: str, standard: Standard) -> Explanation:
     manifest = manifests.load(directory)
     pair = _named(manifest, pair_id)
     tables = rules.Tables(manifest.device, manifest.rows(Capture), [pair])
-    (view,) = next(pairs_of(tables)).views()
+    pairs = next(pairs_of(tables))
+    (view,) = pairs.views()
     wanted = [code for code in standard.select or rules.RULES if rules.RULES[code].subject_kind != "manifest"]
+    amplified = zeros(pairs)[1].value.largest()[0]
     judgement = rules.run(tables, standard.limits, wanted, standard.ignore)
     concerned = {pair_id, pair.short_path, pair.long_path}
     return Explanation(
         view=view,
-        rows=tuple(_judged(row, judgement, standard) for row in _facts(view)),
+        rows=tuple(_judged(row, judgement, standard) for row in _facts(view, amplified)),
         findings=tuple(finding for finding in judgement.findings if finding.subject_id in concerned),
         pictures=pictures(directory, view, standard.limits),
     )
@@ -147,10 +149,15 @@ def _row(code: str, fact: str, short: str, long: str, pair: str) -> Row:
     return Row(code, fact, short, long, pair, allowed="", outcome="not judged", why="")
 
 
-def _facts(view: PairView) -> Iterator[Row]:
-    """Yield the facts that the rules of pairs judge, in the order in which a person asks for them."""
+def _facts(view: PairView, amplified: float | None) -> Iterator[Row]:
+    """Yield the facts that the rules of pairs judge, in the order in which a person asks for them.
+
+    Args:
+        view: the pair and its captures.
+        amplified: the largest zero after amplification, as a share of the white range.
+    """
     yield from _header_facts(view)
-    yield from _pixel_facts(view.pair, view.short, view.long)
+    yield from _pixel_facts(view.pair, view.short, view.long, amplified)
     short, long = (_clipped(capture) for capture in (view.short, view.long))
     yield _row("PAIR231", "sites at white", short, long, "")
 
@@ -166,7 +173,7 @@ def _header_facts(view: PairView) -> Iterator[Row]:
     yield _compared(view, "PAIR207", "black, white, bits", _levels)
 
 
-def _pixel_facts(pair: Pair, short: Capture, long: Capture) -> Iterator[Row]:
+def _pixel_facts(pair: Pair, short: Capture, long: Capture, amplified: float | None) -> Iterator[Row]:
     signal = UNTOLD if pair.signal is None else f"{pair.signal:.3g} standard errors"
     yield _row("PAIR232", "noise; signal", _noise(short), _noise(long), signal)
     yield _row("PAIR223", "correlation", "", "", _told(pair.correlation, pair.correlation_se))
@@ -176,7 +183,7 @@ def _pixel_facts(pair: Pair, short: Capture, long: Capture) -> Iterator[Row]:
     yield _row("PAIR213", "gain across frame", "", "", _told_share(pair.gain_departure, pair.gain_departure_se))
     yield _row("PAIR213", "gain dark to bright", "", "", _told_share(pair.nonlinearity, pair.nonlinearity_se))
     yield _row("PAIR211", "ratio of light", "", "", _told(pair.measured_ratio, pair.measured_ratio_se, "×"))
-    yield _row("PAIR212", "zero less black", "", "", _zeros(pair))
+    yield _row("PAIR212", "zero less black", "", "", _zeros(pair, amplified))
     yield _row("PAIR222", "moved", "", "", _told_share(pair.moved_fraction, pair.moved_se))
     detail = _told(pair.focus_ratio, pair.focus_se)
     yield _row("PAIR224", "sharpness", _sharpness(short), _sharpness(long), detail)
@@ -241,23 +248,17 @@ def _displacement(pair: Pair) -> str:
     return ", ".join(form.format(value) for form, value in told)
 
 
-def _zeros(pair: Pair) -> str:
+def _zeros(pair: Pair, amplified: float | None) -> str:
     if pair.zero_error_dn is None or pair.zero_error_se_dn is None:
         return UNTOLD
     se = max(pair.zero_error_se_dn)
-    return ", ".join(f"{zero:+z.{_digits(se)}f}" for zero in pair.zero_error_dn) + f" ± {se:.{_digits(se)}f} DN"
+    digits = decimals(se) if se else 1
+    share = "" if amplified is None else f": {percent(amplified)} after amplification"
+    return ", ".join(f"{zero:+z.{digits}f}" for zero in pair.zero_error_dn) + f" ± {se:.{digits}f} DN{share}"
 
 
 def _told(value: float | None, se: float | None, unit: str = "") -> str:
-    """Return a measured value to the first digit of its standard error, and that error."""
-    if value is None or se is None:
-        return UNTOLD
-    return f"{value:z.{_digits(se)}f} ± {se:.{_digits(se)}f}{unit}"
-
-
-def _digits(se: float) -> int:
-    """Return the decimals up to the first digit of a standard error, four at most."""
-    return min(max(-math.floor(math.log10(se)), 0), 4) if se > 0 else 4
+    return UNTOLD if value is None or se is None else f"{uncertain(value, se)}{unit}"
 
 
 def _told_share(value: float | None, se: float | None) -> str:

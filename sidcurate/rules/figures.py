@@ -73,13 +73,18 @@ def apart(difference: Fraction) -> str:
 def uncertain(value: float, se: float) -> str:
     """Return a measured value with its standard error, both to the first digit that the error has.
 
-    >>> uncertain(83.21, 0.953), uncertain(250.04, 1.2), uncertain(0.5, 0)
-    ('83.2 ± 1.0', '250 ± 1', '0.5 ± 0')
+    >>> uncertain(83.21, 0.953), uncertain(250.04, 1.2), uncertain(-0.02, 0.1), uncertain(0.5, 0)
+    ('83.2 ± 1.0', '250 ± 1', '0.0 ± 0.1', '0.5 ± 0')
     """
     if se <= 0:
         return f"{value:.3g} ± 0"
-    digits = max(0, -math.floor(math.log10(se)))
-    return f"{value:.{digits}f} ± {se:.{digits}f}"
+    digits = decimals(se)
+    return f"{value:z.{digits}f} ± {se:.{digits}f}"
+
+
+def decimals(se: float) -> int:
+    """Return the decimals up to the first digit of a positive standard error."""
+    return max(0, -math.floor(math.log10(se)))
 
 
 def site_name(cfa: str | None, position: int) -> str:

@@ -135,7 +135,7 @@ def black_level_off(pairs: Pairs, limits: Limits) -> Answers:
     Cure: train with the measured zero (`levels = "measured"`, as in the recipe `device`); if it is far off, see whether
     the raw converter changed the black level tag.
     """
-    error, share = _zeros(pairs)
+    error, share = zeros(pairs)
     yield Skip(UNTOLD, pairs.zero_error_dn.unknown)
     least = share.least(limits)
     yield Skip("levels or exposure ratio are unknown", least.unknown)
@@ -144,7 +144,7 @@ def black_level_off(pairs: Pairs, limits: Limits) -> Answers:
     yield Fault(off, _zero_off, [worst, *(fact.at(worst) for fact in (*error, *share))])
 
 
-def _zeros(pairs: Pairs) -> tuple[Measured, Measured]:
+def zeros(pairs: Pairs) -> tuple[Measured, Measured]:
     """Return the zero by CFA position, in DN and as a share, unknown where the facts are not of the same positions."""
     zero = pairs.zero_error_dn
     facts = (pairs.zero_error_se_dn, pairs.short.black_level, pairs.short.white_level)
