@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from statistics import median
@@ -16,6 +16,7 @@ from sidcurate.counted import counted
 from sidcurate.errors import UsageError
 from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
+from sidcurate.rules.figures import levels_in_words
 from sidcurate.schemas import Capture, Finding, Pair, Split, Unpaired
 from sidcurate.tables.rows import Rows
 
@@ -216,11 +217,8 @@ def _sensor(
     name = model if named else " ".join(filter(None, (make, model))) or None
     size = f"{width} × {height}" if width else None
     bits = None if declared is None else f"{declared}, used {observed or '?'}"
-    return name, serial, size, cfa if cfa_kind == "bayer" else cfa_kind, _levels(black), _levels(white), bits
-
-
-def _levels(values: Sequence[float] | None) -> str | None:
-    return None if values is None else "/".join(f"{value:g}" for value in dict.fromkeys(values))
+    levels = (None if values is None else levels_in_words(values) for values in (black, white))
+    return name, serial, size, cfa if cfa_kind == "bayer" else cfa_kind, *levels, bits
 
 
 def _split(pairs: Rows[Pair], left_out: Mapping[str, object] | None) -> Iterator[Part]:

@@ -1,7 +1,7 @@
 """Why a pair got its verdict: its facts side by side with their limits, and the pictures that show them."""
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -11,7 +11,7 @@ from sidcurate.errors import UsageError
 from sidcurate.explain.pictures import Pictures, pictures
 from sidcurate.exposure import format_seconds
 from sidcurate.manifests import Manifest
-from sidcurate.rules.figures import decimals, percent, uncertain
+from sidcurate.rules.figures import decimals, levels_in_words, percent, uncertain
 from sidcurate.rules.light import zeros
 from sidcurate.rules.views import PairView, pairs_of
 from sidcurate.schemas import Capture, Finding, Pair
@@ -217,15 +217,8 @@ def _geometry(capture: Capture) -> str:
 
 
 def _levels(capture: Capture) -> str:
-    levels = [_by_position(values) for values in (capture.black_level, capture.white_level)]
+    levels = [levels_in_words(values) if values else UNKNOWN for values in (capture.black_level, capture.white_level)]
     return ", ".join((*levels, _or_unknown(capture.bits_declared)))
-
-
-def _by_position(values: Sequence[float] | None) -> str:
-    """Return a level once where all positions share it."""
-    if not values:
-        return UNKNOWN
-    return "/".join(f"{value:g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
 def _clipped(capture: Capture) -> str:

@@ -1,7 +1,7 @@
 """Figures in rules: compared exactly, so that a value at a limit passes, and written as a person writes them."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from functools import lru_cache, reduce
 from operator import or_
@@ -85,6 +85,15 @@ def uncertain(value: float, se: float) -> str:
 def decimals(se: float) -> int:
     """Return the decimals up to the first digit of a positive standard error."""
     return max(0, -math.floor(math.log10(se)))
+
+
+def levels_in_words(values: Sequence[float]) -> str:
+    """Return levels by CFA position, in DN; what all positions share is told once.
+
+    >>> levels_in_words((2048.0,) * 4), levels_in_words((512.0, 513.5, 512.0, 512.0))
+    ('2048', '512/513.5/512/512')
+    """
+    return "/".join(f"{value:g}" for value in (values if len(set(values)) > 1 else values[:1]))
 
 
 def site_name(cfa: str | None, position: int) -> str:

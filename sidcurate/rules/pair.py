@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from sidcurate.exposure import exposure_ratio, format_seconds
 from sidcurate.rules.contract import Answers, Draft, Fault, Skip, rule
-from sidcurate.rules.figures import apart, differ_by_more, exact, outside, percent, relative_difference, unknown
+from sidcurate.rules.figures import (
+    apart,
+    differ_by_more,
+    exact,
+    levels_in_words,
+    outside,
+    percent,
+    relative_difference,
+    unknown,
+)
 from sidcurate.rules.limits import Limits
 from sidcurate.rules.views import Pairs, PairView
 from sidcurate.schemas import Capture
@@ -267,6 +276,4 @@ def _in_words(pair: PairView, fact: str) -> str:
 
 
 def _value_in_words(value: object) -> str:
-    if not isinstance(value, tuple):
-        return str(value)
-    return "/".join(f"{level:g}" for level in (value if len(set(value)) > 1 else value[:1]))
+    return levels_in_words(value) if isinstance(value, tuple) else str(value)
