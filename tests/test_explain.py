@@ -1,6 +1,7 @@
 """`sidcurate validate --explain`: what is said and drawn of one pair."""
 
 import shutil
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw, ImageFont
 
+from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.explain import drawing
@@ -109,6 +111,14 @@ def test_the_fit_lies_where_the_light_does(explained):
     assert 1 / slope == pytest.approx(bright.fitted[1], rel=0.05)
     assert bright.nominal == 100
     assert clean.fitted[1] == pytest.approx(clean.nominal, rel=0.03)
+
+
+def test_without_a_declared_black_the_light_is_drawn_from_the_darkest_block(root, explained, tmp_path):
+    directory = shutil.copytree(root / DEVICE, tmp_path / DEVICE)
+    for file in (directory / "traces").iterdir():
+        trace.save(file, replace(trace.load(file), black_dn=np.full(4, np.nan)))
+    fit, declared = explain(directory, CLEAN, STANDARD).pictures.fit, explained[CLEAN].pictures.fit
+    assert fit.window == pytest.approx(declared.window, rel=0.1, abs=0.1 * declared.window[3])
 
 
 @pytest.mark.parametrize("name", [CLEAN, SHIFTED])

@@ -84,7 +84,7 @@ def measure_pair(short: Trace, long: Trace) -> PairFacts:
         return facts
     facts = replace(facts, **_motion_facts(moved, short.size))
     pair = blocks(short, long, moved.values)
-    fitted = still_line(short, pair, _level(short, pair))
+    fitted = still_line(short, pair, level_dn(short, pair))
     if fitted is None or fitted.gain.value <= _LEAST_SE * fitted.gain.se:
         return facts
     if short.zero_fraction > _MOST_CUT_OFF or not fitted.dithered:
@@ -111,7 +111,7 @@ def _motion_facts(moved: Motion, size: Int64[np.ndarray, "2"]) -> dict[str, Any]
     return {"shift_y_px": y, "shift_x_px": x, "rotation_deg": degrees, "shift_px": moved.largest(size)}
 
 
-def _level(short: Trace, pair: Blocks) -> Float64[np.ndarray, "4"]:
+def level_dn(short: Trace, pair: Blocks) -> Float64[np.ndarray, "4"]:
     """Return the DN from which light is counted: the declared black, or the darkest block where none is declared."""
     return np.where(np.isnan(short.black_dn), pair.short.min(axis=(1, 2)), short.black_dn)
 

@@ -14,6 +14,7 @@ from jaxtyping import Complex128, Float32, Float64
 from sidcurate.align import trace
 from sidcurate.align.blocks import BLOCK_BINS, Blocks, blocks
 from sidcurate.align.changes import still_line
+from sidcurate.align.facts import level_dn
 from sidcurate.align.fit import Line
 from sidcurate.align.trace import Trace
 from sidcurate.errors import IntegrityError
@@ -34,7 +35,7 @@ _SHOWN = (0.003, 0.997)
 
 @dataclass(frozen=True)
 class FitPicture:
-    """Block means of short against long, in DN above the declared black, the long frame laid on the short one.
+    """Block means of short against long, in DN above black as `level_dn` has it, the long frame laid on the short one.
 
     Attributes:
         long_dn: block means of the long frame.
@@ -118,8 +119,8 @@ def pictures(directory: Path, view: PairView, limits: Limits) -> Pictures:
     if isinstance(kept, str):
         return Pictures(kept, kept, kept)
     short, long = kept
-    at_black = np.nan_to_num(short.black_dn)
     pair = blocks(short, long, _displacement(view.pair))
+    at_black = level_dn(short, pair)
     fitted = still_line(short, pair, at_black) if _laid(view.pair) else None
     return Pictures(
         fit=_fit(pair, at_black, fitted, view.pair),
