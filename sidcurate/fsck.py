@@ -31,8 +31,6 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _MOST_SIDECAR_BYTES = 1 << 26
 _CUT_OFF = "a commit was cut off before its last rename", "run any verb that writes, such as `sidcurate validate`"
 _RESTORE = "restore it from a copy, or run `sidcurate ingest` again"
-_MEND = "mend it, or delete it and run `sidcurate ingest` again"
-_INGEST_AGAIN = "delete it and run `sidcurate ingest` again, which makes it anew"
 
 
 @dataclass(frozen=True)
@@ -100,8 +98,8 @@ def examine_manifest(
         return
     rows = manifest.rows(Capture)
     _examine_traces(found, directory, rows, deep=deep)
-    _examine_beside(found, directory, "remote", remote.read, remote.CURE)
-    if _examine_beside(found, directory, "source", source.read, _MEND):
+    _examine_beside(found, directory, "remote", remote.read)
+    if _examine_beside(found, directory, "source", source.read):
         _examine_raws(found, directory, rows, progress, deep=deep, bucket=bucket)
 
 
@@ -109,7 +107,7 @@ def examine_store(found: Examination, store: Path, progress: Callable[[str, int,
     """Look at the entries of a store: names, records, types and sizes, with `deep` also the hash of the pixels."""
     pixels, halves = entries.found(store)
     for done, path in enumerate(pixels, start=1):
-        found.add("store entry", path, _entry_fault(path, deep=deep), entries.DELETE)
+        found.add("store entry", path, *_entry_fault(path, deep=deep))
         progress("looking at the store", done, len(pixels))
     if halves:
         found.left_out.append(
@@ -137,7 +135,7 @@ def examine_runs(found: Examination, runs: Path, *, deep: bool) -> None:
         found.add("state", path, _state_fault(path, deep=deep), cure)
 
 
-def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Callable[[Path], object], cure: str) -> bool:
+def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Callable[[Path], object]) -> bool:
     """Return whether what no sum covers, and is committed with the tables, can be understood, or is not there."""
     name = f"{kind}.json"
     path = commits.beside(directory, name)
@@ -146,7 +144,7 @@ def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Calla
     try:
         read(directory)
     except (IntegrityError, OSError) as error:
-        found.add(kind, path, _after(path, error), cure)
+        found.add(kind, path, *_told(path, error))
         return False
     found.add(kind, directory / name, *((None, "") if path.name == name else _CUT_OFF))
     return True
@@ -154,15 +152,15 @@ def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Calla
 
 def _examine_tables(found: Examination, directory: Path) -> Manifest | None:
     """Return the manifest where nothing is wrong with its tables."""
-    path, again = directory / manifests.SUMS, commits.START_AGAIN
+    path = directory / manifests.SUMS
     before = len(found.faults)
     try:
         sums = commits.record(directory, manifests.FILES)
     except (IntegrityError, OSError) as error:
-        found.add("table", path, _after(path, error), again)
+        found.add("table", path, *_told(path, error))
         return None
     for stray in commits.uncommitted(directory, manifests.FILES, sums):
-        found.add("table", stray, f"{manifests.SUMS} does not name it", again)
+        found.add("table", stray, f"{manifests.SUMS} does not name it", commits.START_AGAIN)
     for name, digest in sums.items():
         found.add("table", directory / name, *_table_fault(directory, name, digest))
     if len(found.faults) > before:
@@ -170,7 +168,7 @@ def _examine_tables(found: Examination, directory: Path) -> Manifest | None:
     try:
         return manifests.load(directory)
     except (SidcurateError, OSError) as error:
-        found.add("table", directory, str(error), again)
+        found.add("table", directory, *_told(directory, error))
         return None
 
 
@@ -178,34 +176,37 @@ def _table_fault(directory: Path, name: str, digest: str) -> tuple[str | None, s
     try:
         where, _ = commits.committed(directory, name, digest)
     except (IntegrityError, OSError) as error:
-        return _after(directory / name, error), commits.START_AGAIN
+        return _told(directory / name, error)
     if where.name == name:
         return None, ""
     return _CUT_OFF
 
 
-def _after(path: Path | str, error: Exception) -> str:
-    """Return what an error says, without the path that stands beside it."""
-    return str(error).removeprefix(str(path)).lstrip(": ").partition("; ")[0]
+def _told(path: Path, error: Exception) -> tuple[str, str]:
+    """Return what an error says, without the path that stands beside it, and what it says to do."""
+    words = str(error).removeprefix(f"{path.parent}/").removeprefix(path.name)
+    fault, _, cure = words.lstrip(": /").partition("; ")
+    return fault, cure or "make it readable, or restore it from a copy"
 
 
 def _examine_traces(found: Examination, directory: Path, rows: Rows[Capture], *, deep: bool) -> None:
     for sha256, height, width in rows.facts("sha256", "height", "width"):
         path = traces.path(directory, sha256 or "")
         if _HASH.fullmatch(sha256 or "") and os.path.lexists(path):
-            found.add("trace", path, _trace_fault(path, (height, width), deep=deep), _INGEST_AGAIN)
+            found.add("trace", path, *_trace_fault(path, (height, width), deep=deep))
 
 
-def _trace_fault(path: Path, of_raw: tuple[int, int], *, deep: bool) -> str | None:
+def _trace_fault(path: Path, of_raw: tuple[int, int], *, deep: bool) -> tuple[str | None, str]:
     """Return what is wrong with the trace of a raw of some height and width: with `deep`, after reading all of it."""
     try:
         if not deep:
             trace.check(path)
-            return None
+            return None, ""
         size = tuple(trace.load(path).size.tolist())
     except (IntegrityError, OSError) as error:
-        return _after(path, error)
-    return None if size == of_raw else f"it is of a frame of {size}, the raw has {of_raw} (height, width)"
+        return _told(path, error)
+    fault = f"it is of a frame of {size}, the raw has {of_raw} (height, width)"
+    return None if size == of_raw else fault, "delete it and ingest again"
 
 
 def _examine_raws(
@@ -246,7 +247,7 @@ def _examine_bucket(found: Examination, place: Bucket, read: Rows[Capture], seen
         listed = {file.path: file for file in place.scan().raws}
     except UsageError as error:
         return found.add(
-            "raw", place.name, _after(place.name, error), "see to the bucket, or ingest from another place"
+            "raw", place.name, str(error).removeprefix(f"{place} "), "see to the bucket, or ingest from another place"
         )
     for path, size in read.facts("path", "size_bytes"):
         now, etag = listed.get(path), next(iter(seen.get(path, ())[2:]), None)
@@ -274,13 +275,13 @@ def _raw_fault(size_then: int | None, sha256_then: str | None, size: int | None,
     return None
 
 
-def _entry_fault(pixels: Path, *, deep: bool) -> str | None:
+def _entry_fault(pixels: Path, *, deep: bool) -> tuple[str | None, str]:
     look = entries.check if deep else entries.read
     try:
         look(pixels)
     except (IntegrityError, OSError) as error:
-        return _after(pixels, error).removeprefix(f"{pixels.parent}/")
-    return None
+        return _told(pixels, error)
+    return None, ""
 
 
 def _weights_fault(weights: Path) -> str | None:

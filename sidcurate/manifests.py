@@ -278,7 +278,7 @@ def _strict_batch(batch: pa.Table, model: type[Record], where: Path, before: int
     versions = _versions(batch)
     if batch.num_rows and versions != {SCHEMA_VERSION}:
         raise IntegrityError(
-            f"{where} has schema version {versions.pop()}, this sidcurate reads {SCHEMA_VERSION}: "
+            f"{where} has schema version {versions.pop()}, this sidcurate reads {SCHEMA_VERSION}; "
             "upgrade it (`pip install -U sidcurate`)"
         )
     strict, breach = screening.strict(batch, model)

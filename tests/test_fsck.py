@@ -10,6 +10,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 from factories import write_source
@@ -66,6 +68,7 @@ def faults(folder: Path, *arguments: str) -> list[tuple[str, str]]:
     result = fsck(folder, "--format", "json", *arguments)
     found = json.loads(result.stdout)["faults"]
     assert result.exit_code == (5 if found else 0), result.output
+    assert not any(";" in fault["fault"] for fault in found), "what to do stands beside it"
     assert all(fault["cure"] for fault in found)
     return [(Path(fault["path"]).name, fault["fault"]) for fault in found]
 
@@ -113,6 +116,21 @@ def test_a_lost_record_and_a_file_that_it_does_not_name_are_found(folder) -> Non
     (directory / "SHA256SUMS").unlink()
     ((name, fault),) = faults(folder, "--device", "cam")
     assert (name, "cannot be read" in fault) == ("SHA256SUMS", True)
+
+
+def test_the_tables_of_a_newer_version_are_no_reason_to_move_them_away(folder) -> None:
+    directory = folder / "m" / "cam"
+    table = pq.read_table(directory / "pairs.parquet")
+    newer = table.set_column(0, table.schema.field(0), pa.array([2] * len(table), pa.int64()))
+    pq.write_table(newer, directory / "pairs.parquet")
+    sums = {name: manifests.sha256_of(directory / name) for name in manifests.FILES[:3]}
+    record = commits.record_of(sums)
+    for added, words in (
+        (b"", "pairs.parquet has schema version 2, this sidcurate reads 1\n  upgrade it (`pip install -U sidcurate`)"),
+        (b"0" * 64 + b"  new.parquet\n", "which this version does not know\n  if a newer sidcurate wrote it, upgrade"),
+    ):
+        (directory / "SHA256SUMS").write_bytes(record + added)
+        assert words in fsck(folder).stdout
 
 
 def test_a_commit_that_was_cut_off_is_found_until_a_verb_writes(folder) -> None:

@@ -88,7 +88,7 @@ def test_a_newer_schema_says_to_upgrade(tmp_path) -> None:
     newer = table.set_column(0, table.schema.field(0), pa.array([2], pa.int64()))
     pq.write_table(newer, directory / "captures.parquet")
     (directory / "SHA256SUMS").write_text(f"{manifests.sha256_of(directory / 'captures.parquet')}  captures.parquet\n")
-    with pytest.raises(IntegrityError, match="schema version 2, this sidcurate reads 1: upgrade"):
+    with pytest.raises(IntegrityError, match="schema version 2, this sidcurate reads 1; upgrade"):
         manifests.load(directory)
 
 

@@ -12,7 +12,7 @@ from sidcurate.storage import commits
 from sidcurate.storage.statement import understood
 
 FILE = "remote.json"
-CURE = "delete it, then fetch into another folder"
+_CURE = "delete it, then fetch into another folder"
 _MOST_BYTES = 1 << 20
 
 
@@ -40,7 +40,7 @@ def read(directory: Path) -> dict[str, Version]:
         IntegrityError: the file cannot be understood.
     """
     content = commits.read_beside(directory, FILE, _MOST_BYTES)
-    return {} if content is None else understood(_Versions, content, commits.beside(directory, FILE), CURE).root
+    return {} if content is None else understood(_Versions, content, commits.beside(directory, FILE), _CURE).root
 
 
 def content(versions: Mapping[str, Version]) -> bytes:
