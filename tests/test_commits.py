@@ -31,15 +31,15 @@ def die(*args: object) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("dies_before", ["the record", "the first name", "the second name"])
+@pytest.mark.parametrize("dies_before", ["the files", "the record", "the first name", "the second name"])
 def test_a_writer_that_dies_leaves_the_old_files_or_the_new(tmp_path, dies_before: str, monkeypatch) -> None:
     old, new = {"one": b"1", "two": b"2"}, {"one": b"11", "two": b"22"}
     commits.replace(tmp_path, NAMES, old)
     real_write, real_names = commits.write_whole, commits._give_names
-    if dies_before == "the record":
-        monkeypatch.setattr(
-            commits, "write_whole", lambda p, c: die() if p.name == commits.RECORD else real_write(p, c)
-        )
+    is_old = dies_before in ("the files", "the record")
+    if is_old:
+        last = commits.RECORD if dies_before == "the record" else f".two.{commits.sums_of(new)['two']}"
+        monkeypatch.setattr(commits, "write_whole", lambda p, c: die() if p.name == last else real_write(p, c))
     else:
         monkeypatch.setattr(commits, "_give_names", lambda f, s: die() if s else None)
     with pytest.raises(Killed):
@@ -48,10 +48,10 @@ def test_a_writer_that_dies_leaves_the_old_files_or_the_new(tmp_path, dies_befor
     if dies_before == "the second name":
         real_names(tmp_path, {"one": commits.record(tmp_path, NAMES)["one"]})
     before = files(tmp_path)
-    assert contents(tmp_path) == (old if dies_before == "the record" else new)
+    assert contents(tmp_path) == (old if is_old else new)
     assert files(tmp_path) == before, "a reader changes nothing"
     commits.replace(tmp_path, NAMES, {"three": b"3"})
-    expected = {**(old if dies_before == "the record" else new), "three": b"3"}
+    expected = {**(old if is_old else new), "three": b"3"}
     assert contents(tmp_path) == expected
     assert files(tmp_path).keys() == {*expected, commits.RECORD}
 
