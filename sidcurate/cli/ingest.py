@@ -25,7 +25,7 @@ from sidcurate.cli.options import (
     slug,
 )
 from sidcurate.counted import counted
-from sidcurate.errors import MissingResourceError, UsageError
+from sidcurate.errors import MissingResourceError, UnreadableRawError, UsageError
 from sidcurate.places.scan import LEADS_OUT, NOT_TEXT
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from sidcurate.schemas import Capture, Split
     from sidcurate.tables.rows import Rows
 
-SOME_UNREADABLE = 3
 _LINES_SHOWN = 30
 
 
@@ -139,7 +138,7 @@ def command(
         run = partial(ingest_shard, shard=shard) if shard else whole
         result = run(place, directory, rules=rules, times=times, jobs=jobs, progress=report, dry_run=dry_run)
     _print(result, dry_run=dry_run)
-    ctx.exit(SOME_UNREADABLE if result.unreadable or result.scan.unlisted else 0)
+    ctx.exit(UnreadableRawError.exit_code if result.unreadable or result.scan.unlisted else 0)
 
 
 def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:

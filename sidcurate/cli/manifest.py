@@ -8,13 +8,11 @@ import click
 from sidcurate.cli.console import progress, say, say_what_is_next
 from sidcurate.cli.options import dry_run_option, jobs_option, manifests_option
 from sidcurate.counted import counted
+from sidcurate.errors import UnreadableRawError
 
 if TYPE_CHECKING:
     from sidcurate.places.objects import Objects
     from sidcurate.sharing.exchange import Moved
-
-SOME_UNREADABLE = 3
-
 
 traces_option = click.option(
     "--traces",
@@ -54,7 +52,7 @@ def merge(ctx: click.Context, folders: tuple[Path, ...], manifests_root: Path, j
     click.echo(pairs_in_words((match.scene_id, match.split) for match in merged.pairs))
     click.echo(f"manifest: {merged.directory}")
     say_what_is_next(merged.directory, dry_run=dry_run)
-    ctx.exit(SOME_UNREADABLE if unreadable else 0)
+    ctx.exit(UnreadableRawError.exit_code if unreadable else 0)
 
 
 @command.command(short_help="Send a manifest to a bucket.")
