@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sidcurate import manifests
 from sidcurate.errors import IntegrityError
 from sidcurate.schemas import SCHEMA_VERSION, Capture, Pair
-from sidcurate.tables import bounded
+from sidcurate.tables import bounded, pages
 
 SCHEMA = pa.schema(
     [
@@ -92,12 +92,13 @@ def test_an_empty_packed_table_has_empty_columns() -> None:
             assert (column.type, len(column)) == (field.type, 0)
 
 
-def test_text_is_counted_over_all_batches(monkeypatch) -> None:
+@pytest.mark.parametrize(("bound", "most", "whole"), [("_MOST_UNPACKED_BYTES", 70, 1), ("_MOST_BYTES_AT_ONCE", 30, 0)])
+def test_text_is_counted_in_each_batch_and_over_all(monkeypatch, bound: str, most: int, whole: int) -> None:
     packed, _ = packed_table(monkeypatch, 4)
-    monkeypatch.setattr(bounded, "_MOST_UNPACKED_BYTES", 70)
+    monkeypatch.setattr(bounded, bound, most)
     monkeypatch.setattr(bounded, "_check_sizes", lambda metadata: None)
     seen = packed.batches()
-    assert next(seen).num_rows == 4
+    assert [next(seen).num_rows for _ in range(whole)] == [4] * whole
     with pytest.raises(IntegrityError, match="has more text when it is unpacked"):
         list(seen)
 
@@ -145,6 +146,60 @@ def test_what_unpacks_to_too_many_bytes_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(bounded, "_MOST_UNPACKED_BYTES", 8000)
     with pytest.raises(IntegrityError, match="has more bytes when it is unpacked"):
         parse(content)
+
+
+def test_what_unpacks_to_too_many_bytes_at_once_is_refused(monkeypatch) -> None:
+    table = with_column("path", pa.array([f"{number:05d}.dng" for number in range(4000)]))
+    monkeypatch.setattr(bounded, "_MOST_BYTES_AT_ONCE", 40_000)
+    assert parse(parquet(table, row_group_size=1000)).num_rows == 4000
+    with pytest.raises(IntegrityError, match="has more bytes to unpack at once than any manifest of ours"):
+        parse(parquet(table))
+
+
+def unsigned(value: int, length: int) -> bytes:
+    """A number as Thrift writes it, in more bytes than it needs."""
+    return bytes(value >> 7 * place & 127 | 128 for place in range(length - 1)) + bytes([value >> 7 * (length - 1)])
+
+
+def test_a_footer_that_makes_its_pages_small_is_refused_before_they_unfold() -> None:
+    content = parquet(pa.table({"path": ["x" * (64 << 20)]}), write_statistics=False)
+    group = pq.read_metadata(io.BytesIO(content)).row_group(0)
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    forged = content[footer:]
+    for size in {group.total_byte_size, group.column(0).total_uncompressed_size}:
+        forged = forged.replace(unsigned(2 * size, 4), unsigned(2 * 100, 4))
+    told = pq.read_metadata(io.BytesIO(content[:footer] + forged)).row_group(0).column(0)
+    assert told.total_uncompressed_size == 100
+    with pytest.raises(IntegrityError, match="has pages that are larger than its footer says"):
+        parse(content[:footer] + forged)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        bytes([0x25, 2, 0x15, 2, 0]),
+        bytes([0x25, 1, 0x15, 2, 0]),
+        bytes([0x25, 2, 0]),
+        bytes([0x1C] * 5000),
+        bytes([0x25] + [0xFF] * 11),
+        bytes([0x19, 0x15]),
+        bytes([0x05]),
+        b"",
+    ],
+    ids=["cut", "negative", "half a size", "nested", "a long number", "a list", "a field without number", "nothing"],
+)
+def test_what_is_no_page_is_refused(header: bytes) -> None:
+    with pytest.raises(ValueError, match=r"page|number|footer"):
+        pages.unpacked_bytes(header, 0, max(len(header), 1))
+
+
+def test_a_page_that_was_changed_is_known_by_its_own_checksum() -> None:
+    """As other readers of the tables know it too, which take no notice of SHA256SUMS."""
+    content = bytearray(bounded.written(SCHEMA, [rows()]))
+    chunk = pq.read_metadata(io.BytesIO(content)).row_group(0).column(1)
+    content[chunk.dictionary_page_offset + chunk.total_compressed_size - 1] ^= 1
+    with pytest.raises(IntegrityError, match="CRC checksum verification failed"):
+        parse(bytes(content))
 
 
 def test_encodings_that_hide_their_size_are_refused() -> None:

@@ -1,7 +1,8 @@
 """A committed table to its bytes and from them: Parquet, within bounds that no manifest of ours comes near.
 
 The bytes may come from anywhere. What a few of them could unfold to is known from the footer before a page is read:
-rows, values, bytes before compression, encodings. A string that a dictionary repeats unfolds only after it was counted.
+rows, values, bytes before compression, encodings; and no page may be larger than that. A string that a dictionary
+repeats unfolds only after it was counted.
 
 A table stays packed: its verified bytes are kept, a tenth of what they unfold to, and decoded some rows or one column
 at a time.
@@ -20,6 +21,7 @@ import pyarrow.parquet as pq
 
 from sidcurate.errors import IntegrityError
 from sidcurate.storage.commits import START_AGAIN
+from sidcurate.tables import pages
 
 GROUP_ROWS = 1 << 13
 """Rows that are written, decoded and looked at together: few enough to bound the memory."""
@@ -27,7 +29,7 @@ _MOST_ROWS = 1 << 22
 _MOST_VALUES_A_ROW = 16
 _MOST_VALUES = 1 << 20  # beyond those by row: one finding may name every raw
 _MOST_UNPACKED_BYTES = 1 << 32
-_MOST_TEXT_BYTES_AT_ONCE = 1 << 28
+_MOST_BYTES_AT_ONCE = 1 << 28
 _MOST_FOOTER_BYTES = 1 << 22
 # What our own writer uses; others unfold in ways that the footer does not tell.
 _ENCODINGS = {"PLAIN", "RLE", "RLE_DICTIONARY", "PLAIN_DICTIONARY"}
@@ -80,7 +82,7 @@ class Packed:
                     table.validate(full=True)
                     at_once = sum(map(_text_bytes, table.columns))
                     text += at_once
-                    if at_once > _MOST_TEXT_BYTES_AT_ONCE or text > _MOST_UNPACKED_BYTES:
+                    if at_once > _MOST_BYTES_AT_ONCE or text > _MOST_UNPACKED_BYTES:
                         raise _RefusedError("has more text when it is unpacked than any manifest of ours")
                     yield table.cast(self.schema)
 
@@ -208,6 +210,7 @@ def _opened(content: bytes) -> pq.ParquetFile:
     stream = pa.BufferReader(content)
     metadata = pq.read_metadata(stream)
     _check_sizes(metadata)
+    _check_pages(metadata, content)
     # Text is read by dictionary: a megabyte that every row repeats is then a megabyte, not a terabyte.
     options = {"metadata": metadata, "read_dictionary": sorted(set(_text_columns(metadata)))}
     return pq.ParquetFile(stream, page_checksum_verification=True, **options)
@@ -227,11 +230,26 @@ def _check_sizes(metadata: pq.FileMetaData) -> None:
     faults = {
         "more rows": max(metadata.num_rows, sum(group.num_rows for group in groups)) > _MOST_ROWS,
         "more values in a row": any(chunk.num_values > most_values for chunk in chunks),
-        "more bytes when it is unpacked": sum(c.total_uncompressed_size for c in chunks) > _MOST_UNPACKED_BYTES,
+        "more bytes when it is unpacked": sum(map(_unpacked_bytes, groups)) > _MOST_UNPACKED_BYTES,
+        "more bytes to unpack at once": max(map(_unpacked_bytes, groups), default=0) > _MOST_BYTES_AT_ONCE,
         "other encodings": any(set(chunk.encodings) - _ENCODINGS for chunk in chunks),
     }
     for fault in (name for name, is_there in faults.items() if is_there):
         raise _RefusedError(f"has {fault} than any manifest of ours")
+
+
+def _check_pages(metadata: pq.FileMetaData, content: bytes) -> None:
+    """Refuse pages that are larger than the footer says."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
+            if pages.unpacked_bytes(content, start, chunk.total_compressed_size) > chunk.total_uncompressed_size:
+                raise _RefusedError("has pages that are larger than its footer says")
+
+
+def _unpacked_bytes(group: pq.RowGroupMetaData) -> int:
+    """Return what the footer says that the columns of a row group have when they are unpacked."""
+    return sum(group.column(number).total_uncompressed_size for number in range(group.num_columns))
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
