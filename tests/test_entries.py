@@ -1,6 +1,8 @@
 """Entries of a store: each is what its name and its record say, or is refused in words."""
 
 import json
+import os
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +94,26 @@ def test_what_is_no_entry_is_told_from_what_is_and_from_halves_of_one(entry: Pat
     for other in ("notes.txt", "0.planes.npy", f".{'e' * 16}.part", "cover.final.npy"):
         (tmp_path / other).write_bytes(b"")
     assert entries.found(tmp_path) == ([entry], [half, alone])
+
+
+class Harm:
+    """What a pickle does when it is read: here, make a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("as_array", [False, True], ids=["a pickle alone", "an array of objects"])
+def test_no_pickle_is_read(entry: Path, tmp_path: Path, as_array: bool) -> None:
+    harm = Harm(tmp_path / "done")
+    with entry.open("wb") as stream:
+        np.save(stream, np.array([harm], object)) if as_array else pickle.dump(harm, stream)
+    with pytest.raises(IntegrityError, match="is damaged"):
+        entries.read(entry)
+    assert not harm.folder.exists()
 
 
 HEADS = [b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\xff\xff", b"\x93NUMPY\x09\x00\x10\x00"]

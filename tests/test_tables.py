@@ -190,7 +190,15 @@ def test_a_footer_that_makes_its_pages_small_is_refused_before_they_unfold() -> 
 )
 def test_what_is_no_page_is_refused(header: bytes) -> None:
     with pytest.raises(ValueError, match=r"page|number|footer"):
-        pages.unpacked_bytes(header, 0, max(len(header), 1))
+        pages.unpacked_bytes(header, 0, len(header) or 1)
+
+
+@pytest.mark.parametrize(("start", "count"), [(-5, 5), (0, 6), (5, -5)])
+def test_pages_outside_of_the_file_are_refused(start: int, count: int) -> None:
+    page = bytes([0x25, 2, 0x15, 0, 0])
+    assert pages.unpacked_bytes(page, 0, 5) == 1
+    with pytest.raises(ValueError, match="outside of the file"):
+        pages.unpacked_bytes(page, start, count)
 
 
 def test_a_page_that_was_changed_is_known_by_its_own_checksum() -> None:

@@ -242,8 +242,10 @@ def _check_pages(metadata: pq.FileMetaData, content: bytes) -> None:
     """Refuse pages that are larger than the footer says."""
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for chunk in map(group.column, range(group.num_columns)):
-            start = min(filter(None, (chunk.dictionary_page_offset, chunk.data_page_offset)))
-            if pages.unpacked_bytes(content, start, chunk.total_compressed_size) > chunk.total_uncompressed_size:
+            first, start = chunk.dictionary_page_offset, chunk.data_page_offset
+            start = first if first is not None and 0 < first < start else start  # As pyarrow takes them.
+            count, most = chunk.total_compressed_size, chunk.total_uncompressed_size
+            if chunk.num_values and pages.unpacked_bytes(content, start, count) > most:
                 raise _RefusedError("has pages that are larger than its footer says")
 
 

@@ -23,6 +23,8 @@ def unpacked_bytes(content: bytes, start: int, count: int) -> int:
         ValueError: other things than pages stand there.
     """
     at, end, found = start, start + count, 0
+    if not 0 <= start <= end <= len(content):
+        raise ValueError("pages lie outside of the file")
     try:
         for _ in range(_MOST_PAGES):
             if at >= end:
