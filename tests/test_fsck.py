@@ -170,6 +170,18 @@ def test_a_raw_that_a_link_took_the_place_of_is_not_looked_for_outside(folder) -
     assert faults(folder, "--deep") == []
 
 
+def test_raws_in_a_folder_that_a_link_took_the_place_of_are_not_looked_for_outside(folder) -> None:
+    first, *_ = sorted((folder / "raws").iterdir())
+    night = folder / "raws" / "night"
+    night.mkdir()
+    first.rename(night / first.name)
+    ingest(folder / "raws", folder / "m" / "cam", jobs=1)
+    assert faults(folder, "--deep") == []
+    night.rename(folder / "night")
+    night.symlink_to("../night")
+    assert [name for name, _ in faults(folder, "--deep")] == [first.name]
+
+
 def test_a_pipe_in_the_place_of_a_raw_is_not_waited_for(folder) -> None:
     empty = folder / "raws" / "empty.dng"
     empty.touch()
