@@ -337,6 +337,14 @@ def test_a_run_is_not_resumed_with_another_recipe(session: Path, tmp_path: Path,
         train(session, tmp_path / "run", TINY.model_copy(update=change), resume=True)
 
 
+def test_another_recipe_is_refused_before_a_frame_is_decoded_for_it(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "run")
+    frames = sorted((session / "store").iterdir())
+    with pytest.raises(UsageError, match="another recipe"):
+        train(session, tmp_path / "run", TINY.model_copy(update={"adjust_maximum_thr": 0.5}), resume=True)
+    assert sorted((session / "store").iterdir()) == frames
+
+
 def test_a_manifest_without_training_pairs_says_so(tmp_path: Path) -> None:
     small_session.write_session(tmp_path, ["val", "test"])
     with pytest.raises(UsageError, match=r"no usable training pair.*sidcurate split"):

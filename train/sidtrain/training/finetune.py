@@ -10,11 +10,12 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -117,13 +118,18 @@ def finetune(
         model, initial = _beginning(recipe, run_dir, init, resume, group)
         for line in runs.leaks(manifest, initial):
             say(line)
+        run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group))
         with history.only_writer(run_dir) if group.leads else nullcontext():
+            begin: Callable[..., tuple[Run, Step, Position]] = partial(_begun, tune=tune)
+            if resume:
+                state = runs.load_state(run_dir)
+                run = replace(run, execution=runs.require_same(run, state))  # or refused, before hours of decoding
+                begin = partial(_resumed, state=state)
             scenes = decode(manifest, recipe, chosen, store_dir, jobs, on_store, group)
             for remark in policies.remarks(scenes.entries, recipe):
                 say(remark)
-            run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group), scenes.zeros)
-            begin = partial(_resumed if resume else partial(_begun, tune=tune), run, model, scenes, group, say)
-            return _train(begin, scenes, group, on_step)
+            run = replace(run, zeros=scenes.zeros)
+            return _train(partial(begin, run, model, scenes, group, say), scenes, group, on_step)
 
 
 def _train(
@@ -209,19 +215,18 @@ def _begun(
 
 
 def _resumed(
-    run: Run, model: Unet, scenes: Scenes, group: Group, say: Callable[[str], None]
+    run: Run, model: Unet, scenes: Scenes, group: Group, say: Callable[[str], None], state: Mapping[str, Any]
 ) -> tuple[Run, Step, Position]:
     """Return a training where it stopped, computing as it did."""
-    state = runs.load_state(run.directory)
-    execution = runs.execution_of(run, state)
-    if torch.get_num_threads() != execution.threads:
-        say(f"computing with {execution.threads} threads as before, not {torch.get_num_threads()}: the same weights")
-        torch.set_num_threads(execution.threads)
-    step = Step(model, run.recipe.loss, execution, group)
-    initial, position = runs.restore(run, state, step)
+    threads, now = run.execution.threads, torch.get_num_threads()
+    if now != threads:
+        say(f"computing with {threads} threads as before, not {now}: the same weights")
+        torch.set_num_threads(threads)
+    step = Step(model, run.recipe.loss, run.execution, group)
+    initial, position = runs.restore(state, step)
     if group.leads:
         runs.forget_after(run.directory, position.step)
-    return replace(run, initial=initial, execution=execution), step, position
+    return replace(run, initial=initial), step, position
 
 
 def _tuned(

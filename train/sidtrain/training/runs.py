@@ -128,7 +128,7 @@ def save_state(run: Run, step: Step, position: Position) -> None:
 
 
 def load_state(directory: Path) -> dict[str, Any]:
-    """Return the state of a stopped run, for `execution_of` and `restore`.
+    """Return the state of a stopped run, for `require_same` and `restore`.
 
     Raises:
         IntegrityError: the state cannot be read.
@@ -136,12 +136,30 @@ def load_state(directory: Path) -> dict[str, Any]:
     return checkpoint.load_state(directory / STATE)
 
 
-def execution_of(run: Run, state: Mapping[str, Any]) -> Execution:
-    """Return how a stopped run has computed.
+def require_same(run: Run, state: Mapping[str, Any]) -> Execution:
+    """Return how a stopped run has computed, where it is the one that is asked for now.
 
     Raises:
-        UsageError: it was on another device, or in another number of processes, than this run.
+        UsageError: it was begun on another device, in another number of processes, with another recipe, with other
+            pairs, or from other weights than the run is given.
     """
+    saved = _execution(run, state)
+    began = {**state, "recipe": _as_today(state["recipe"])}
+    for what, value in run.identity.items():
+        if began[what] != value:
+            raise UsageError(
+                f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
+            )
+    name, sha256 = state["initial"]
+    if run.initial.sha256 not in {None, sha256}:
+        raise UsageError(
+            f"{run.directory} was begun from {name}, whose weights are not those of {run.initial.name}; give the same "
+            "--init, or another --name"
+        )
+    return saved
+
+
+def _execution(run: Run, state: Mapping[str, Any]) -> Execution:
     if "execution" not in state:
         raise UsageError(
             f"{run.directory} was begun by an older sidcurate, which did not record how it computes: go on with that "
@@ -159,26 +177,11 @@ def execution_of(run: Run, state: Mapping[str, Any]) -> Execution:
     return saved
 
 
-def restore(run: Run, state: Mapping[str, Any], step: Step) -> tuple[InitialWeights, Position]:
-    """Load a state into network and optimizer; return where the run started and how far it came.
-
-    Raises:
-        UsageError: the run was begun with another recipe, other pairs, or other weights than the run is given.
-    """
-    began = {**state, "recipe": _as_today(state["recipe"])}
-    for what, value in run.identity.items():
-        if began[what] != value:
-            raise UsageError(
-                f"{run.directory} was begun with another {what} than asked for now; give the same, or another --name"
-            )
-    name, sha256 = state["initial"]
-    if run.initial.sha256 not in {None, sha256}:
-        raise UsageError(
-            f"{run.directory} was begun from {name}, whose weights are not those of {run.initial.name}; give the same "
-            "--init, or another --name"
-        )
+def restore(state: Mapping[str, Any], step: Step) -> tuple[InitialWeights, Position]:
+    """Load a state into network and optimizer; return where the run started and how far it came."""
     step.load(state)
     ancestors = _ANCESTORS.validate_json(state.get("ancestors", "null"))
+    name, sha256 = state["initial"]
     return InitialWeights(name, sha256, ancestors), Position(*state["position"])
 
 
