@@ -159,13 +159,14 @@ def test_a_frame_that_is_not_bayer_is_refused(tmp_path: Path) -> None:
         build(manifest, tmp_path, captures=changed)
 
 
-def test_a_frame_without_levels_is_refused(tmp_path: Path) -> None:
+def test_a_frame_without_levels_is_refused_before_any_is_decoded(tmp_path: Path) -> None:
     manifest = small_session.write_session(tmp_path, ["train"])
     changed = captures(manifest)
     short = manifest.pairs[0].short_path
     changed[short] = changed[short].model_copy(update={"black_level": None})
     with pytest.raises(UsageError, match="CAP121"):
         build(manifest, tmp_path, captures=changed)
+    assert not (tmp_path / "store").exists()
 
 
 def test_a_pair_of_two_sizes_is_refused(tmp_path: Path) -> None:

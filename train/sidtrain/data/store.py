@@ -195,6 +195,10 @@ def _frames(
             f"{pair.pair_id}: the short frame is {captures[pair.short_path].cfa} of {short.packed} packed px, the long "
             f"one {captures[pair.long_path].cfa} of {long.packed}; PAIR206 must not be ignored for training"
         )
+    # Levels that an entry could not have are refused here: before hours of decoding, not after them.
+    normalization.levels(pair, short.capture, settings.levels)
+    if rendering is None:
+        normalization.of_target(long.capture, settings.levels)
     return short, long
 
 
