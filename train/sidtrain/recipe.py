@@ -212,6 +212,11 @@ class Recipe(BaseModel):
         black = self.black_override
         return LevelsPolicy(self.levels, (black,) if isinstance(black, int | float) else black, self.bits_override)
 
+    @property
+    def identity(self) -> str:
+        """All that it does, as JSON: recipes that differ only in where they compute have the same."""
+        return self.model_dump_json(exclude={"device_type"})
+
     def steps(self, scenes: int) -> int:
         """Return the number of steps of the whole training on so many scenes; an epoch visits each scene once."""
         return self.duration if self.unit == "steps" else -(-self.duration * scenes // self.batch)

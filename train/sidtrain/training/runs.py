@@ -67,7 +67,7 @@ class Run:
         """What a resumed run must share with the one that it goes on with."""
         names = {"train": self.chosen.train, "val": self.chosen.val}
         pairs = {split: [pair.pair_id for pair in chosen] for split, chosen in names.items()}
-        return {"recipe": _identity(self.recipe), "pairs": json.dumps(pairs)}
+        return {"recipe": self.recipe.identity, "pairs": json.dumps(pairs)}
 
     def log(self, **record: float) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -221,14 +221,10 @@ def sidecar(run: Run, position: Position, used: Mapping[str, Sequence[str]]) -> 
     )
 
 
-def _identity(recipe: Recipe) -> str:
-    return recipe.model_dump_json(exclude={"device_type"})
-
-
 def _as_today(recipe: str) -> str:
     """Return a saved recipe with the defaults of fields that recipes have got since; one of a later time as it is."""
     try:
-        return _identity(Recipe.model_validate_json(recipe))
+        return Recipe.model_validate_json(recipe).identity
     except ValidationError:
         return recipe
 

@@ -211,17 +211,12 @@ def _in_words(error: Exception) -> str:
 
 
 def _name(recipe: Recipe) -> str:
-    return _known().get(_what_it_does(recipe), "own")
+    return _known().get(recipe.identity, "own")
 
 
 @cache
 def _known() -> dict[str, str]:
-    return {_what_it_does(recipes.load(name)): name for name in reversed(recipes.known())}
-
-
-def _what_it_does(recipe: Recipe) -> str:
-    """Return all of a recipe but where it runs."""
-    return recipe.model_dump_json(exclude={"device_type"})
+    return {recipes.load(name).identity: name for name in reversed(recipes.known())}
 
 
 def _scenes(evaluation: Mapping[str, Any]) -> set[str]:
