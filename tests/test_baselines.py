@@ -13,6 +13,7 @@ from sidcurate.cfa import layout
 from sidcurate.errors import IntegrityError
 from sidcurate.manifests import Manifest, sha256_of
 from sidcurate.raws import raw
+from sidcurate.schemas import Pair
 from sidcurate.synthetic.dng import DngTags, write_dng
 from sidtrain.data import store
 from sidtrain.data.store import Entry, StoreSettings
@@ -126,6 +127,29 @@ def test_a_noiseless_short_asks_for_no_blur(tmp_path: Path):
     target = layout("BGGR").crop(raw.render(raws.root / pair.long_path, adjust_maximum_thr=0.0).image)
     learned = baselines.learn([replace(entry, target=target)], raws)
     assert learned.sigma_px == SIGMAS_PX[0]
+
+
+@pytest.mark.parametrize(("scenes", "shorts"), [(2, 5), (40, 1), (40, 10)])
+def test_of_many_training_pairs_no_more_are_learned_from_than_the_blur_and_the_color_need(scenes: int, shorts: int):
+    pairs = [
+        Pair(
+            device="phone",
+            pair_id=f"{scene:05d}_{burst:02d}",
+            scene_id=f"{scene:05d}",
+            burst_index=burst,
+            short_path=f"{scene}-{burst}",
+            long_path=f"{scene}",
+            reason="made here",
+        )
+        for scene in range(scenes)
+        for burst in range(shorts)
+    ]
+    needed = baselines.lessons(pairs)
+    assert len(needed) == len({pair.pair_id for pair in needed}) <= 24 + scenes
+    assert {pair.long_path for pair in needed} == {pair.long_path for pair in pairs}
+    places = [pairs.index(pair) for pair in needed[:24]]
+    assert {places[0], max(places)} == {0, len(pairs) - 1}
+    assert np.ptp(np.diff(places[: min(24, len(pairs))])) <= 1, "evenly spaced"
 
 
 def test_the_mean_color_counts_each_long_frame_once(tmp_path: Path):

@@ -170,6 +170,13 @@ def test_the_trivial_pictures_learn_from_the_training_scenes(session: Session):
     assert session.written.evaluation.mean_color == pytest.approx(tuple(expected))
 
 
+def test_shorts_that_teach_the_trivial_pictures_nothing_are_not_decoded(tmp_path: Path):
+    manifest = small_session.write_session(tmp_path, ("train", "train", "test"), shorts=13)
+    run = write_checkpoint(tmp_path / "run", val=())
+    evaluate.evaluate(manifest, {NETWORK: run}, tmp_path / "store", jobs=1)
+    assert len(list((tmp_path / "store").glob("*.planes.npy"))) == 24 + 13
+
+
 def test_the_record_is_plain_json_and_comes_back_the_same(session: Session):
     text = session.written.record.read_text()
     assert Evaluation.model_validate_json(text) == session.written.evaluation

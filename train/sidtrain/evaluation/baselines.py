@@ -56,18 +56,31 @@ class Baselines:
         return dict(zip(TRIVIAL, (picture, blurred(picture, self.sigma_px), flat), strict=True))
 
 
+def lessons(training: Sequence[Pair]) -> list[Pair]:
+    """Return the training pairs that `learn` needs, of all that there are: the others need not be decoded.
+
+    At most 24, evenly spaced in their order, to choose the blur; then one of each other long frame, for the color.
+    """
+    places = sorted({*np.linspace(0, len(training) - 1, _TUNING_FRAMES).round().astype(int)})
+    tried = [training[place] for place in places]
+    others = {pair.long_path: pair for pair in training}
+    for pair in tried:
+        others.pop(pair.long_path, None)
+    return [*tried, *others.values()]
+
+
 def learn(
     training: Sequence[Entry], raws: Raws, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Baselines:
     """Return the baselines with the blur and the color that serve the training scenes best.
 
     Args:
-        training: entries of the training scenes, at least one. The blur is chosen on at most 24 of them, evenly
-            spaced in their order, and on the central 1024 px; the color is the mean over all targets.
+        training: entries of the pairs that `lessons` returned, at least one. The blur is chosen on the first 24 of
+            them, on the central 1024 px; the color is the mean over all targets.
         raws: where to read and how to render.
         progress: called with the count of frames tried and of frames to try.
     """
-    tried = [training[i] for i in sorted({*np.linspace(0, len(training) - 1, _TUNING_FRAMES).round().astype(int)})]
+    tried = training[:_TUNING_FRAMES]
     psnrs = []
     for done, entry in enumerate(tried):
         progress(done, len(tried))

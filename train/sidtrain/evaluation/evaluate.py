@@ -126,7 +126,7 @@ def judge(
     question = _Question(manifest, judged_networks, split, rules, variant)
     unseen = choose(manifest, [network.sidecar for network in question.networks], split, rules)
     captures = {capture.path: capture for capture in manifest.captures}
-    pairs = [*unseen.judged, *unseen.training]
+    pairs = [*unseen.judged, *baselines.lessons(unseen.training)]
     settings = {network.name: network.settings(manifest, rules) for network in question.networks}
     networks.require_one_target(settings, (captures[pair.short_path].cfa or "" for pair in pairs))
     raws = _raws(question, settings, captures)
