@@ -49,6 +49,30 @@ def test_levels_stand_by_start_and_rising_count() -> None:
     assert found == [("fine-tuned", 2), ("fine-tuned", 6), ("scratch", 2), ("scratch", 6)]
 
 
+def test_a_gain_is_paired_by_scene_and_by_repeat() -> None:
+    """Every scene gains 1 dB, of scenes that differ by 8: no interval of a level would show it."""
+    bonus = {"fine-tuned": 3.0, "scratch": 0.0}
+    dots = [
+        dot(pairs, start, repeat, pairs / 2 + more + repeat) for start, more in bonus.items() for pairs in (2, 4)
+        for repeat in (0, 1)
+    ]  # fmt: skip
+    zero_shot = estimate({scene: value - 1 for scene, value in SCENES.items()})
+    found = {gain.of: gain for gain in curve.gains(curve.levels(dots), zero_shot)}
+    assert {name: gain.psnr_db.mean for name, gain in found.items()} == pytest.approx({
+        "4 pairs less 2, fine-tuned": 1, "4 pairs less 2, scratch": 1, "2 pairs, fine-tuned less zero-shot": 5.5,
+        "2 pairs, fine-tuned less scratch": 3, "4 pairs, fine-tuned less scratch": 3,
+    })  # fmt: skip
+    more = found["4 pairs less 2, scratch"]
+    assert (more.psnr_db.low, more.psnr_db.high) == pytest.approx((1, 1))
+    assert more.by_repeat == pytest.approx((1, 1))
+    assert found["2 pairs, fine-tuned less zero-shot"].by_repeat == pytest.approx((5, 6))
+
+
+def test_without_a_checkpoint_there_are_no_controls_to_gain_on() -> None:
+    assert [gain.of for gain in curve.gains(curve.levels([dot(2), dot(4)]), None)] == ["4 pairs less 2, scratch"]
+    assert curve.gains(curve.levels([dot(2)]), None) == ()
+
+
 def drawn(zero_shot: float | None = None, repeats: int = 2) -> Curve:
     dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in (2, 4) for repeat in range(repeats))
     return Curve(
@@ -61,6 +85,7 @@ def drawn(zero_shot: float | None = None, repeats: int = 2) -> Curve:
         gaussian=estimate({"a": 18.0}),
         dots=dots,
         levels=curve.levels(dots),
+        gains=curve.gains(curve.levels(dots), None),
     )
 
 
@@ -74,6 +99,7 @@ def test_the_table_has_every_repeat_whole_however_many(
     monkeypatch.setenv("COLUMNS", "80")
     fewpairs._print(drawn(repeats=12))
     shown = capsys.readouterr().out
+    assert "4 pairs less 2, scratch  +2.00 [+2.00, +2.00]  +2.00, +2.00" in shown
     assert ", ".join(f"{26 + repeat:.2f}" for repeat in range(12)) in shown
     assert "1 validation pair besides, the same for every training, chose the step that is kept" in shown
 

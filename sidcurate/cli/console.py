@@ -63,6 +63,16 @@ def results() -> "Console":
     return Results(highlight=False, markup=False, emoji=False)
 
 
+def empty_table(title: str | None = None, caption: str | None = None) -> "Table":
+    """Return a table of numbers without columns: edges and padding are saved, so that many fit 80 characters."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0), title=title, caption=caption)
+    table.title_justify = table.caption_justify = "left"
+    return table
+
+
 def make_room(console: "Console", *tables: "Table") -> None:
     """Let a console be as wide as the tables: a name or a number that is cut is none."""
     unbounded = console.options.update_width(_WIDEST)

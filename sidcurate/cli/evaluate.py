@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import make_room, progress, results, say
+from sidcurate.cli.console import empty_table, make_room, progress, results, say
 from sidcurate.cli.options import (
     device_option,
     device_type_option,
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from sidcurate.schemas import Split
-    from sidtrain.evaluation.intervals import Estimate
     from sidtrain.evaluation.metrics import SsimVariant
     from sidtrain.evaluation.scores import Comparison, Evaluation, NetworkUsed, Summary
     from sidtrain.recipe import DeviceType
@@ -187,7 +186,7 @@ def _levels(used: "NetworkUsed") -> str:
 
 
 def _table(evaluation: "Evaluation") -> "Table":
-    table = _empty_table(
+    table = empty_table(
         f"{evaluation.device}, {evaluation.split} scenes, {evaluation.protocol}, SSIM {evaluation.ssim_variant}",
         "mean over scenes [95 % interval]; n: scenes/frames"
         + (f"\naligned: PSNR after one gain a {evaluation.alignment}" if evaluation.alignment else ""),
@@ -202,7 +201,7 @@ def _table(evaluation: "Evaluation") -> "Table":
 def _scene_table(evaluation: "Evaluation") -> "Table":
     overall = [summary for summary in evaluation.summaries if summary.exposure_ratio is None]
     first = overall[0].psnr_db.by_scene
-    table = _empty_table(f"PSNR / dB by scene, {evaluation.protocol}", f"the worst of {overall[0].picture} first")
+    table = empty_table(f"PSNR / dB by scene, {evaluation.protocol}", f"the worst of {overall[0].picture} first")
     for name in ("scene", *(summary.picture for summary in overall)):
         table.add_column(name, overflow="fold", min_width=len("20.88"))
     for scene in sorted(first, key=lambda scene: (first[scene], scene)):
@@ -210,34 +209,11 @@ def _scene_table(evaluation: "Evaluation") -> "Table":
     return table
 
 
-def _empty_table(title: str, caption: str) -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    # Edges and padding are saved so that all columns with their intervals fit 80 characters.
-    return Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        title=title,
-        caption=caption,
-        title_justify="left",
-        caption_justify="left",
-    )
-
-
 def _cells(summary: "Summary") -> tuple[str, ...]:
     ratio = "all" if summary.exposure_ratio is None else f"{summary.exposure_ratio:g}"
-    psnr, ssim = _interval(summary.psnr_db, 2), _interval(summary.ssim, 3)
+    psnr, ssim = summary.psnr_db.words(".2f"), summary.ssim.words(".3f")
     aligned = f"{summary.psnr_aligned_db.mean:.2f}" if summary.psnr_aligned_db else "-"
     return ratio, summary.picture, psnr, aligned, ssim, f"{summary.psnr_db.n}/{summary.images}"
-
-
-def _interval(estimate: "Estimate", digits: int) -> str:
-    mean = f"{estimate.mean:.{digits}f}"
-    if estimate.low is None or estimate.high is None:
-        return mean
-    return f"{mean} [{estimate.low:.{digits}f}, {estimate.high:.{digits}f}]"
 
 
 def _verdict(comparison: "Comparison") -> str:

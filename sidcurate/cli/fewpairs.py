@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sidcurate.cli import SIGNALED
-from sidcurate.cli.console import make_room, progress, results, say
+from sidcurate.cli.console import empty_table, make_room, progress, results, say
 from sidcurate.counted import counted
 
 if TYPE_CHECKING:
@@ -78,9 +78,11 @@ def show(
 
 
 def _print(curve: "Curve") -> None:
-    console, table = results(), _table(curve)
-    make_room(console, table)
-    console.print(table)
+    console, tables = results(), [_level_table(curve), *([_gain_table(curve)] if curve.gains else [])]
+    make_room(console, *tables)
+    for table in tables:
+        console.print(table)
+        console.print()
     if curve.zero_shot:
         click.echo(f"zero-shot, before any training: {curve.zero_shot.mean:.2f} dB")
     click.echo(f"amplified and the best Gaussian, without any network: {curve.gaussian.mean:.2f} dB")
@@ -90,25 +92,28 @@ def _print(curve: "Curve") -> None:
         click.echo(f"{pairs} besides, the same for every training, {role}: shoot as many too.")
 
 
-def _table(curve: "Curve") -> "Table":
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    table = Table(
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        padding=(0, 1, 0, 0),
-        title=f"{curve.device}, {curve.gaussian.n} {curve.split} scenes, {curve.protocol}",
-        caption="mean over scenes and repeats [95 % interval over scenes]; SD between repeats, by pairs and seed",
-        title_justify="left",
-        caption_justify="left",
+def _level_table(curve: "Curve") -> "Table":
+    table = empty_table(
+        f"{curve.device}, {curve.gaussian.n} {curve.split} scenes, {curve.protocol}",
+        "mean over scenes and repeats [95 % interval over scenes]; SD between repeats, by pairs and seed",
     )
     for name in ("pairs", "start", "PSNR / dB", "SD / dB", "each repeat / dB"):
         table.add_column(name, no_wrap=True)
     for level in curve.levels:
-        mean, low, high = level.psnr_db.mean, level.psnr_db.low, level.psnr_db.high
-        interval = "" if low is None or high is None else f" [{low:.2f}, {high:.2f}]"
         spread = "" if level.subset_sd_db is None else f"{level.subset_sd_db:.2f}"
         each = ", ".join(f"{value:.2f}" for value in level.by_repeat)
-        table.add_row(str(level.pairs), level.start, f"{mean:.2f}{interval}", spread, each)
+        table.add_row(str(level.pairs), level.start, level.psnr_db.words(".2f"), spread, each)
+    return table
+
+
+def _gain_table(curve: "Curve") -> "Table":
+    table = empty_table(
+        f"Differences, paired by scene, {curve.protocol}",
+        "mean [95 % interval over scenes] for these subsets; what others may do, the repeats show",
+    )
+    for name in ("difference", "PSNR / dB", "each repeat / dB"):
+        table.add_column(name, no_wrap=True)
+    for gain in curve.gains:
+        each = ", ".join(f"{value:+.2f}" for value in gain.by_repeat)
+        table.add_row(gain.of, gain.psnr_db.words("+.2f"), each)
     return table

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sidcurate.cli.console import make_room, results, say
+from sidcurate.cli.console import empty_table, make_room, results, say
 from sidcurate.cli.options import format_option, manifests_option, runs_option
 
 if TYPE_CHECKING:
@@ -59,13 +59,10 @@ def _splits_in(root: Path) -> "Splits":
 
 
 def _print_table(rows: "Sequence[Row]", root: Path) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     # A protocol without a name of one word is a sentence: it stands below, under a number.
     sentences = dict.fromkeys(score.protocol for row in rows for score in row.scores if " " in score.protocol)
     names = {protocol: f"[{number}]" for number, protocol in enumerate(sentences, start=1)}
-    table = Table(box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table = empty_table()
     for column in COLUMNS:
         table.add_column(
             column, justify="right" if column in {"pairs", "steps", "PSNR", "scenes"} else "left", no_wrap=True

@@ -41,6 +41,11 @@ class Estimate(BaseModel):
     n: int = described("Number of scenes.", "scene", ge=1)
     by_scene: dict[str, float] = described("The value of each scene.")
 
+    def words(self, number: str) -> str:
+        """Return the mean, and behind it the interval where there is one, each number in a format such as '.2f'."""
+        mean = f"{self.mean:{number}}"
+        return mean if self.low is None else f"{mean} [{self.low:{number}}, {self.high:{number}}]"
+
 
 def estimate(by_scene: Mapping[str, float]) -> Estimate:
     """Return the mean over scenes with its two-sided interval.

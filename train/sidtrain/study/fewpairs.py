@@ -20,7 +20,7 @@ from sidtrain.evaluation.intervals import Estimate
 from sidtrain.evaluation.scores import Evaluation
 from sidtrain.recipe import Recipe
 from sidtrain.study import curveplot, subsets
-from sidtrain.study.curve import Curve, Dot, Start, levels
+from sidtrain.study.curve import Curve, Dot, Start, gains, levels
 from sidtrain.training import devices, finetune
 from sidtrain.training.finetune import Done, Result
 from sidtrain.weights import checkpoint, history
@@ -133,6 +133,7 @@ def draw(
             manifest, networks, store_dir, split=SPLIT, device=device, jobs=jobs, progress=progress
         )
     dots = tuple(_dot(training, folder, evaluation) for training in trainings)
+    by_kind, zero_shot = levels(dots), _psnr(evaluation, ZERO_SHOT) if init else None
     curve = Curve(
         device=manifest.device,
         protocol=evaluation.protocol,
@@ -140,10 +141,11 @@ def draw(
         recipe=trainings[0].recipe.model_dump_json(exclude={"seed"}),
         validation_pairs=len(trainings[0].chosen.val),
         initial_weights=str(init) if init else None,
-        zero_shot=_psnr(evaluation, ZERO_SHOT) if init else None,
+        zero_shot=zero_shot,
         gaussian=_psnr(evaluation, "gaussian"),
         dots=dots,
-        levels=levels(dots),
+        levels=by_kind,
+        gains=gains(by_kind, zero_shot),
     )
     write_whole(folder / PICTURE, curveplot.png(curve))
     write_whole(folder / RECORD, (curve.model_dump_json(indent=1) + "\n").encode())
