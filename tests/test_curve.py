@@ -73,8 +73,8 @@ def test_without_a_checkpoint_there_are_no_controls_to_gain_on() -> None:
     assert curve.gains(curve.levels([dot(2)]), None) == ()
 
 
-def drawn(zero_shot: float | None = None, repeats: int = 2) -> Curve:
-    dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in (2, 4) for repeat in range(repeats))
+def drawn(zero_shot: float | None = None, repeats: int = 2, counts: tuple[int, ...] = (2, 4)) -> Curve:
+    dots = tuple(dot(pairs, "scratch", repeat, repeat + pairs) for pairs in counts for repeat in range(repeats))
     return Curve(
         device="phone",
         protocol="some-protocol",
@@ -91,6 +91,13 @@ def drawn(zero_shot: float | None = None, repeats: int = 2) -> Curve:
 
 def picture(zero_shot: float | None) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(curveplot.png(drawn(zero_shot)))).convert("RGB"))
+
+
+def test_the_picture_shows_the_mean_of_a_count_that_stands_alone() -> None:
+    only = drawn(counts=(2,))
+    shown = np.asarray(Image.open(io.BytesIO(curveplot.png(only))).convert("RGB"))
+    row = round(curveplot._Axes(only).y(only.levels[0].psnr_db.mean))
+    assert (shown[row] == (213, 94, 0)).all(axis=-1).sum() > 12, "between the two dots"
 
 
 def test_the_table_has_every_repeat_whole_however_many(

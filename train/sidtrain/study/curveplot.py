@@ -94,6 +94,8 @@ def _mark(draw: ImageDraw.ImageDraw, start: Start, x: float, y: float) -> None:
 
 def _draw_means(draw: ImageDraw.ImageDraw, axes: _Axes, line: list[Level]) -> None:
     points = [(axes.x(level.pairs) + _ASIDE[level.start], axes.y(level.psnr_db.mean)) for level in line]
+    for (x, y), level in zip(points, line, strict=True):
+        draw.line((x - 8, y, x + 8, y), _COLORS[level.start], 2)
     if len(points) > 1:
         draw.line(points, _COLORS[line[0].start], 2)
 
@@ -123,7 +125,8 @@ def _draw_legend(draw: ImageDraw.ImageDraw, curve: Curve) -> None:
             _dashed(draw, x, x + 26, y, color, dash)
             draw.text((x + 32, y), f"{name}: {value.mean:.1f} dB", _INK, _font(13), anchor="lm")
             y += 24
-    notes = ["line: mean over repeats and scenes", "bar: 95 % interval over scenes", curve.protocol]
+    bar = "bar: 95 % interval over scenes" if any(map(_interval, curve.levels)) else "too few scenes for an interval"
+    notes = ["line: mean over repeats and scenes", bar, curve.protocol]
     for note in notes:
         draw.text((x, y + 8), note, _INK, _font(12), anchor="lm")
         y += 20
