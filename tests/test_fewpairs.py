@@ -153,6 +153,12 @@ def test_a_dry_run_names_the_trainings_and_writes_nothing(session: Path, tmp_pat
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_person_should_know_of_the_pairs_is_said_once(session: Path, tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(RECIPE + 'levels = "measured"\n')
+    result = finetune(session, tmp_path, "--recipe", tmp_path / "tiny.toml", "--pairs", "1", "--repeat", 2)
+    assert result.stderr.count("levels: declared for 2 pairs\n") == 1
+
+
 def test_a_curve_of_networks_that_put_out_planes_is_of_their_protocol(session: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.toml").write_text(RECIPE + 'target = "raw"\n')
     result = finetune(session, tmp_path, "--recipe", tmp_path / "tiny.toml", "--pairs", "1")

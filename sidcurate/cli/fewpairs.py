@@ -1,6 +1,7 @@
 """What `sidcurate finetune --pairs` shows: the few-pair curve, training by training, then as a table."""
 
 import json
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,17 @@ def show(
                 f"training {training.name}", at.step, at.steps, f"loss {at.loss:.4f}", "patches", training.recipe.batch
             )
 
-        for training, result in fewpairs.train(trainings, manifest, folder, store_dir, jobs=jobs, on_step=on_step):
+        going = fewpairs.train(
+            trainings,
+            manifest,
+            folder,
+            store_dir,
+            jobs=jobs,
+            on_store=partial(report, "decoding"),
+            on_step=on_step,
+            say=cache(say),  # Each line once: most are the same for all trainings.
+        )
+        for training, result in going:
             if result.step < result.steps:
                 say(f"interrupted after {done} of {len(trainings)} trainings; the same command goes on")
                 ctx.exit(SIGNALED + result.signal)

@@ -85,11 +85,13 @@ def train(
     store_dir: Path,
     *,
     jobs: int | None = None,
+    on_store: Callable[[int, int], None] = lambda done, total: None,
     on_step: Callable[[Training, Done], None] = lambda training, done: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Iterator[tuple[Training, Result]]:
     """Yield each training when it has ended; one that was done, or begun, before goes on where it stopped.
 
-    One that was interrupted is the last, with its state kept.
+    One that was interrupted is the last, with its state kept. Of `jobs`, `on_store` and `say` see `finetune.finetune`.
 
     Raises:
         SidcurateError: what `finetune.finetune` raises: one was begun from other weights, with another recipe or pairs.
@@ -106,7 +108,9 @@ def train(
             init=training.init,
             resume=resume,
             jobs=jobs,
+            on_store=on_store,
             on_step=partial(on_step, training),
+            say=say,
         )
         yield training, result
         if result.step < result.steps:
