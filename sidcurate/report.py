@@ -17,12 +17,14 @@ from sidcurate.errors import UsageError
 from sidcurate.histogram import Bin, chart, histogram
 from sidcurate.manifests import Manifest
 from sidcurate.rules.figures import levels_in_words
+from sidcurate.rules.skips import in_short
 from sidcurate.schemas import Capture, Finding, Pair, Split, Unpaired
 from sidcurate.tables.rows import Rows
 
 JSON_VERSION = 1
 SHOWN_FINDINGS = 200
 PARTS: tuple[Split | None, ...] = ("train", "val", "test", None)
+_UNKNOWN = "unknown"
 _SENSOR = (
     "camera_make",
     "camera_model",
@@ -96,6 +98,8 @@ class Account:
     ratio_median: float | None
     ratios: tuple[Bin, ...]
     rules: tuple[Rule, ...]
+    not_judged: tuple[str, ...]
+    """What rules could not judge, and why, in words."""
     findings: tuple[dict[str, Any], ...]
     """The worst first, no more than are shown."""
 
@@ -146,6 +150,7 @@ def account(
         ratio_median=median(ratios) if ratios else None,
         ratios=tuple(histogram(ratios)),
         rules=tuple(_rules(findings)),
+        not_judged=tuple(in_short((manifest.judged or {}).get("skipped", {}))),
         findings=tuple(_told(worst_first(findings).take(slice(most_findings)))),
     )
 
@@ -188,11 +193,11 @@ def _cameras(captures: Rows[Capture], progress: Callable[[str, int, int], None])
             name=name or "unknown camera",
             serial=serial,
             captures=body.captures,
-            size=size or "unknown",
-            cfa=cfa or "unknown",
-            black=black or "unknown",
-            white=white or "unknown",
-            bits=bits or "unknown",
+            size=size or _UNKNOWN,
+            cfa=cfa or _UNKNOWN,
+            black=black or _UNKNOWN,
+            white=white or _UNKNOWN,
+            bits=bits or _UNKNOWN,
             isos=tuple(sorted(body.isos)),
             clipped_fraction=body.clipped,
         )
@@ -215,8 +220,8 @@ def _sensor(
     """Return what tells one body, and one mode of it, from others, in words."""
     named = bool(make and model and model.lower().startswith(make.lower().split()[0]))
     name = model if named else " ".join(filter(None, (make, model))) or None
-    size = f"{width} × {height}" if width else None
-    bits = None if declared is None else f"{declared}, used {observed or '?'}"
+    size = f"{width}x{height}" if width else None
+    bits = None if declared is None else f"{declared}, used {observed or 'unknown'}"
     levels = (None if values is None else levels_in_words(values) for values in (black, white))
     return name, serial, size, cfa if cfa_kind == "bayer" else cfa_kind, *levels, bits
 
@@ -281,11 +286,15 @@ def _text_head(report: Account) -> Iterator[str]:
         isos = "/".join(map(str, camera.isos)) or "unknown"
         clipped = "" if camera.clipped_fraction is None else f", at most {100 * camera.clipped_fraction:.2f} % clipped"
         yield f"  {camera.captures:4d}  {camera.name}{serial}: {camera.size}, {camera.cfa}, ISO {isos}"
-        yield f"        black {camera.black}, white {camera.white}, bits {camera.bits}{clipped}"
+        yield f"        black {_dn(camera.black)}, white {_dn(camera.white)}, bits {camera.bits}{clipped}"
     yield f"\nSplit: {counted(report.scenes, 'scene')}"
     for part in report.split:
         passed = "" if part.passed is None else f", {part.passed} pass"
         yield f"  {part.name}: {counted(part.pairs, 'pair')} of {counted(part.scenes, 'scene')}{passed}"
+
+
+def _dn(level: str) -> str:
+    return level if level == _UNKNOWN else f"{level} DN"
 
 
 def _text_ratios(report: Account) -> Iterator[str]:
@@ -298,9 +307,11 @@ def _text_ratios(report: Account) -> Iterator[str]:
 
 
 def _text_findings(report: Account) -> Iterator[str]:
-    yield f"\nFindings: {report.found}"
+    yield f"\nFindings: {'not yet validated' if report.left_out is None else report.found}"
     for row in report.rules:
         yield f"  {row.severity} {row.code} {row.name}: {row.count}"
+    if report.not_judged:
+        yield f"  not judged: {', '.join(report.not_judged)}"
     for finding in report.findings[:SHOWN_FINDINGS]:
         yield f"\n  {finding['severity']} {finding['code']}, {finding['subject_kind']} {finding['subject_id']}:"
         yield f"    {finding['message']}"

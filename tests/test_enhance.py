@@ -244,7 +244,7 @@ def test_a_png_in_the_current_folder_with_what_was_done(folder: Path, run: Path)
     assert result.stdout == "frame.png\n"
     made = by_call(folder, run, None)
     assert np.array_equal(decoded_png(Path("frame.png").read_bytes()), made.picture)
-    assert f"ratio {made.metered.ratio:g} (auto): the network's input has a mean of 12.7% of white\n" in result.stderr
+    assert f"ratio {made.metered.ratio:g} (auto): the network's input has a mean of 12.7 % of white\n" in result.stderr
     assert "orientation 8" in result.stderr
     assert [path.name for path in (folder / "raws").iterdir()] == ["frame.dng"]
 

@@ -1,6 +1,7 @@
 """The training loop: it learns, it stops and goes on exactly, and it keeps what it should."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -370,6 +371,10 @@ def test_the_verb_prints_the_folder_of_the_run(session: Path, tmp_path: Path, re
     assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'runs' / 'phone' / 'tiny'}\n")
     assert "FROM SCRATCH" in result.stderr
     assert "training on 2 pairs, validation on 1" in result.stderr
+    assert re.search(r"done: 6 steps; on the validation scenes PSNR \d+\.\d\d dB, L1 0\.\d{4}\n", result.stderr)
+    where = f"--manifests {session / 'manifests'} --store {session / 'store'}"
+    following = f"next: sidcurate evaluate --device phone {where} --checkpoint {tmp_path / 'runs' / 'phone' / 'tiny'}"
+    assert result.stderr.splitlines()[-1] == following
     again = command(session, tmp_path, "--recipe", recipe_file)
     assert (again.exit_code, again.stdout) == (2, "")
     assert "--resume" in again.stderr
@@ -379,7 +384,7 @@ def test_the_verb_prints_the_folder_of_the_run(session: Path, tmp_path: Path, re
 def test_the_verb_says_which_pairs_it_left_out(tmp_path: Path, recipe_file: Path) -> None:
     small_session.write_session(tmp_path, ["train", "train", "test"], findings=[finding("00001_00", "error")])
     result = command(tmp_path, tmp_path, "--recipe", recipe_file)
-    assert "1 pair left out: PAIR201 1x" in result.stderr
+    assert "1 pair left out: PAIR201 ×1" in result.stderr
     assert "no validation scene" in result.stderr
 
 

@@ -48,6 +48,14 @@ def test_the_account_counts_what_is_there(root):
     assert told.reason_not_usable is None
 
 
+def test_what_could_not_be_judged_is_told_in_every_form(root):
+    told = account_of(root, seed_session())
+    reason = "CAP105 reader-disagreement ×16 (there is no second reading)"
+    assert reason in told.not_judged
+    assert f"  not judged: {told.not_judged[0]}" in report.as_text(told)
+    assert reason in report.as_html(told)
+
+
 def test_bodies_and_their_modes_are_told_apart_the_most_frequent_first(root):
     other = {"camera_serial": "2", "iso": 3200, "clipped_fraction": 0.25}
     told = account_of(root, session(scene(1), scene(2), scene(3, short=other, long=other), scene(4, long=other)))
@@ -60,7 +68,8 @@ def test_a_manifest_that_was_never_validated_says_so(root):
     told = account_of(root, seed_session(), judged=False)
     assert told.left_out is None
     assert "never validated; run `sidcurate validate" in told.reason_not_usable
-    assert "not yet validated" in report.as_text(told)
+    assert "Findings: not yet validated\n" in report.as_text(told)
+    assert "<b>–</b>findings" in report.as_html(told)
 
 
 def test_bins_hold_every_ratio_once_with_its_edges():
@@ -76,7 +85,7 @@ def test_text_names_every_finding_with_its_message(root):
     text = report.as_text(told)
     assert "canon90d: 5 of 8 pairs pass, 3 left out" in text
     assert all(finding["message"] in text for finding in told.findings)
-    assert "black 2048, white 16383, bits 14, used 14, at most 0.00 % clipped" in text
+    assert "black 2048 DN, white 16383 DN, bits 14, used 14, at most 0.00 % clipped" in text
 
 
 @pytest.mark.parametrize("tables", [seed_session(), Tables(DEVICE)], ids=["findings", "empty"])

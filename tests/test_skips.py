@@ -22,7 +22,7 @@ def test_what_waits_for_two_causes_names_both_and_a_rule_s_own_reason_stays() ->
         "PAIR221": {"needs PAIR223": 7},
     }
     assert in_short(skipped) == [
-        "CAP122 ×5 (the codes tell no step)",
+        "CAP122 white-level-implausible ×5 (the codes tell no step)",
         "4 rules where one that they need did not pass (CAP101 ×2, PAIR223 ×7)",
     ]
     assert in_short({}) == []

@@ -43,6 +43,7 @@ def test_a_clean_session_exits_0_and_keeps_what_it_was_judged_by(root, tmp_path)
     done = validate()
     assert done.exit_code == 0
     assert "canon90d: 10 of 10 pairs pass, 0 left out" in done.stdout
+    assert done.stderr == "next: sidcurate finetune --device canon90d\n"
     manifest = manifests.load(directory)
     assert manifest.findings == []
     assert set(manifest.judged) == {"sums", "limits", "rules", "ignored", "skipped", "files"}
@@ -57,6 +58,7 @@ def test_errors_exit_1_and_leave_their_pairs_out(root, tmp_path):
     done = validate("--device", DEVICE)
     assert done.exit_code == 1
     assert "8 of 10 pairs pass, 2 left out" in done.stdout
+    assert done.stderr == "next: sidcurate validate --device canon90d --explain 00001_00\n"
     kept, left = verdicts.judged_pairs(manifests.load(directory))
     assert len(kept) == 8
     assert left == {"00001_00": ("PAIR201",), "00002_00": ("PAIR201",)}
@@ -97,7 +99,7 @@ def test_the_table_tells_the_whole_message_however_narrow(root, monkeypatch):
         assert part in words
     assert "…" not in words
     assert "errors: PAIR201 exposure-ratio-outside-range ×2" in words
-    assert "CAP112 ×20 (the name states no exposure time besides the one in use)" in words
+    assert "CAP112 exposure-contradicts-name ×20 (the name states no exposure time besides the one in use)" in words
 
 
 def test_captures_with_the_same_findings_share_one_message(root):

@@ -96,8 +96,9 @@ def _talk(made: "Enhanced", *, told: bool) -> Iterator[str]:
     from sidtrain.data.shot import MIDDLE
 
     ratio, mean = made.metered.ratio, made.metered.mean
-    wanted = "" if told or abs(mean - MIDDLE) < 0.001 else f", where {MIDDLE:.1%} was wanted"
-    yield f"ratio {ratio:g}{'' if told else ' (auto)'}: the network's input has a mean of {mean:.1%} of white{wanted}"
+    wanted = "" if told or abs(mean - MIDDLE) < 0.001 else f", where {100 * MIDDLE:.1f} % was wanted"
+    chosen = "" if told else " (auto)"
+    yield f"ratio {ratio:g}{chosen}: the network's input has a mean of {100 * mean:.1f} % of white{wanted}"
     least, most = made.recipe.ratio_policy.span
     if not least <= ratio <= most:
         known = f"{least:g}" if least == most else f"{least:g} to {most:g}"

@@ -1,7 +1,7 @@
 """`sidcurate finetune`: train a network for one camera on the pairs that hold up."""
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +12,13 @@ import click
 from click.core import ParameterSource
 
 from sidcurate.cli import SIGNALED, fewpairs
-from sidcurate.cli.console import Report, progress, say
+from sidcurate.cli.console import Report, progress, say, say_next
 from sidcurate.cli.options import (
     device_option,
     dry_run_option,
     jobs_option,
     manifests_option,
+    naming,
     require_train_extra,
     runs_option,
     store_option,
@@ -106,7 +107,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:  # noqa: ANN401 - cl
         if asked.dry_run:
             _say_what_would_be_written(plan, asked.store_dir)
         else:
-            _end(ctx, _train(asked, plan, leads), leads)
+            _end(ctx, asked, _train(asked, plan, leads), leads)
 
 
 @dataclass(frozen=True)
@@ -277,7 +278,7 @@ def _say_what_is_used(asked: _Asked, chosen: "Chosen") -> None:
     say(f"training on {counted(len(chosen.train), 'pair')}, validation on {len(chosen.val)}")
     if chosen.left_out:
         codes = Counter(code for codes in chosen.left_out.values() for code in codes)
-        reasons = ", ".join(f"{code} {count}x" for code, count in sorted(codes.items()))
+        reasons = ", ".join(f"{code} ×{count}" for code, count in sorted(codes.items()))
         say(f"{counted(len(chosen.left_out), 'pair')} left out: {reasons} (`sidcurate validate` says more)")
     if not chosen.val:
         say("no validation scene: the last weights are kept, whatever they are worth")
@@ -298,14 +299,21 @@ def _say_what_would_be_written(plan: _Plan, store_dir: Path) -> None:
     say(f"would decode {missing / 1e6:.0f} MB into {store_dir} and train {counted(steps, 'step')} in {plan.run_dir}")
 
 
-def _end(ctx: click.Context, result: "Result", leads: bool) -> None:
-    """Say how a training ended, print its folder, and leave with the exit code that fits."""
+def _end(ctx: click.Context, asked: _Asked, result: "Result", leads: bool) -> None:
+    """Say how a training ended and what comes next, print its folder, and leave with the exit code that fits."""
     interrupted = result.step < result.steps
     if leads and interrupted:
         say(f"interrupted after {result.step} of {result.steps} steps; go on with --resume")
     if interrupted:
         ctx.exit(SIGNALED + result.signal)
     if leads:
-        measured = ", ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-        say(f"done: {counted(result.steps, 'step')}; {measured or 'nothing validated'}")
+        say(f"done: {counted(result.steps, 'step')}; {_validated(result.metrics)}")
         click.echo(result.run_dir)
+        where = naming(asked.device, asked.manifests_root, asked.store_dir)
+        say_next("evaluate", *where, "--checkpoint", result.run_dir)
+
+
+def _validated(metrics: Mapping[str, float]) -> str:
+    if not metrics:
+        return "nothing validated"
+    return f"on the validation scenes PSNR {metrics['val_psnr_db']:.2f} dB, L1 {metrics['val_l1']:.4f}"

@@ -54,7 +54,12 @@ def _shard(ctx: click.Context, parameter: click.Parameter, value: str | None) ->
 
 @click.command(short_help="Read the raws of a camera into a manifest.")
 @click.argument("folder", required=False)
-@click.option("--device", callback=as_device, default=None, help="Slug of the camera.  [default: the folder's name]")
+@click.option(
+    "--device",
+    callback=as_device,
+    default=None,
+    help="Name of the camera: a-z, 0-9, - and _.  [default: the folder's name]",
+)
 @click.option(
     "--sid-list",
     "sid_lists",

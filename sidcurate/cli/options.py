@@ -62,6 +62,7 @@ def _folder_here(ctx: click.Context, parameter: click.Parameter, value: Path) ->
 
 TRAIN_EXTRA = ("safetensors", "scipy", "torch")
 _MANIFESTS = Path("manifests")
+_STORES = Path("stores")
 manifests_option = click.option(
     "--manifests",
     "manifests_root",
@@ -72,10 +73,14 @@ manifests_option = click.option(
     help="Folder that holds one manifest a device.",
 )
 device_option = click.option(
-    "--device", callback=as_device, required=True, help="Slug of the camera, as `ingest` named it."
+    "--device", callback=as_device, required=True, help="Name of the camera, as `ingest` gave it."
 )
 devices_option = click.option(
-    "--device", "devices", callback=_as_devices, multiple=True, help="Slug of a camera; repeatable.  [default: all]"
+    "--device",
+    "devices",
+    callback=_as_devices,
+    multiple=True,
+    help="Name of a camera, as `ingest` gave it; repeatable.  [default: all]",
 )
 format_option = click.option(
     "--format",
@@ -125,7 +130,7 @@ store_option = click.option(
     "--store",
     "store_dir",
     type=click.Path(path_type=Path, file_okay=False),
-    default=Path("stores"),
+    default=_STORES,
     show_default=True,
     help="Folder of the decoded frames.",
 )
@@ -145,9 +150,10 @@ scene_gap_option = click.option(
 )
 
 
-def naming(device: str, manifests_root: Path) -> list[str]:
-    """Return the options that name a manifest to another verb."""
+def naming(device: str, manifests_root: Path, store_dir: Path = _STORES) -> list[str]:
+    """Return the options that name a manifest, and a store, to another verb."""
     elsewhere = [] if manifests_root == _MANIFESTS else ["--manifests", str(manifests_root)]
+    elsewhere += [] if store_dir == _STORES else ["--store", str(store_dir)]
     return ["--device", device, *elsewhere]
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sidcurate.cli.config import standard
-from sidcurate.cli.console import progress, results, say
-from sidcurate.cli.options import devices_option, dry_run_option, format_option, manifests_option
+from sidcurate.cli.console import progress, results, say, say_next
+from sidcurate.cli.options import devices_option, dry_run_option, format_option, manifests_option, naming
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +24,7 @@ ERRORS_FOUND = 1
 JSON_VERSION = 1
 _RATIOS_SHOWN = 8
 _NARROWEST = 20
+_LOOKED_INTO = ("pair", "error")
 
 
 @click.command(short_help="Judge manifests by the rules.")
@@ -89,7 +90,18 @@ def command(
     _PRINTERS[output_format](verdicts, asked)
     if dry_run or select:
         say(f"{'dry run' if dry_run else 'only some rules were asked for'}: no findings were written")
+    elif len(verdicts) == 1:
+        _say_what_is_next(verdicts[0], manifests_root)
     ctx.exit(ERRORS_FOUND if any(verdict.has_errors for verdict in verdicts) else 0)
+
+
+def _say_what_is_next(verdict: "Verdict", root: Path) -> None:
+    """Name the way to look at the first pair with an error of its own; else, where all is well, that to train."""
+    faulty = (row.subject_id for row in verdict.judgement.findings if (row.subject_kind, row.severity) == _LOOKED_INTO)
+    if (pair_id := next(faulty, None)) is not None:
+        say_next("validate", *naming(verdict.manifest.device, root), "--explain", pair_id)
+    elif not verdict.has_errors:
+        say_next("finetune", *naming(verdict.manifest.device, root))
 
 
 def _check_explained(pair_id: str | None, png: Path | None, output_format: str, look: "Look | None") -> None:

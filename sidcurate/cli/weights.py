@@ -27,7 +27,7 @@ def command() -> None:
     show_default=True,
     help="Recipe, by name or TOML file, that says which network this is and how its input is made.",
 )
-@click.option("--device", callback=as_device, help="Slug of the camera that they were trained for.  [default: unknown]")
+@click.option("--device", callback=as_device, help="Name of the camera that they were trained for.  [default: unknown]")
 @click.option(
     "--last-layer",
     "told_order",

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from sidcurate.counted import counted
+from sidcurate.rules.contract import RULES
 
 _NEEDS = "needs "
 
@@ -19,7 +20,11 @@ def in_short(skipped: Mapping[str, Mapping[str, int]]) -> list[str]:
     Args:
         skipped: subjects that a rule could not judge, by code and reason.
     """
-    told = [f"{code} ×{count} ({reason})" for code, reason, count in _rows(skipped) if not _needed(reason)]
+    told = [
+        f"{code} {RULES[code].name} ×{count} ({reason})"
+        for code, reason, count in _rows(skipped)
+        if not _needed(reason)
+    ]
     waiting, causes = set(), Counter[str]()
     for code, reason, count in _rows(skipped):
         if needed := _needed(reason):

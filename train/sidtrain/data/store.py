@@ -241,7 +241,7 @@ def _require_space(store: Path, needed: int) -> None:
     free = shutil.disk_usage(store).free
     if needed > free:
         raise MissingResourceError(
-            f"the store needs {needed / 1e9:.2f} GB in {store}, where {free / 1e9:.2f} GB are free; "
+            f"the store needs {needed / 1e6:,.0f} MB in {store}, where {free / 1e6:,.0f} MB are free; "
             "make room or give another folder with --store"
         )
 
