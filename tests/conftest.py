@@ -6,9 +6,15 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # The tests run in one process a core: threads of theirs would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# The same examples in every run; how long one takes is the machine's.
+suppressed = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+settings.register_profile("tests", derandomize=True, deadline=None, suppress_health_check=suppressed)
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

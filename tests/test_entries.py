@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidcurate.errors import IntegrityError
@@ -129,7 +129,7 @@ TEXTS = [
     b"__import__('os').system('true')",
     b"-" * 9000 + b"1",
 ]
-once = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=80)
 
 
 @once

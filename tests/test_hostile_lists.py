@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidcurate import csvfile, manifests
@@ -98,7 +98,7 @@ def test_a_time_that_would_take_for_ever_to_work_out_is_refused(tmp_path: Path, 
 
 
 names = st.one_of(st.text(max_size=40), st.sampled_from([*SECRETS, "a.dng", "b.dng", "short/x.dng"]))
-once = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once = settings(max_examples=60)
 
 
 @once

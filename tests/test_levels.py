@@ -23,7 +23,7 @@ def measured(mosaic: np.ndarray, white: float | None = 16383, bits: int | None =
     return levels.measure(mosaic, None if white is None else (white,) * 4, bits)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(4, 41), st.integers(4, 41))))
 def test_percentiles_are_the_inverse_of_the_empirical_distribution(mosaic):
     found = measured(mosaic)
@@ -34,7 +34,7 @@ def test_percentiles_are_the_inverse_of_the_empirical_distribution(mosaic):
             assert getattr(found, name)[position] == expected, name
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(hnp.arrays(np.uint16, st.tuples(st.integers(4, 41), st.integers(4, 41))), st.integers(1, 65535))
 def test_counts_means_and_clipping_equal_the_plain_formulas(mosaic, white):
     found = measured(mosaic, white)

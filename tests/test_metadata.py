@@ -193,7 +193,7 @@ NUMBERS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.fixed_dictionaries({}, optional=dict.fromkeys((EXPOSURE, F_NUMBER, ISO, REI, FOCAL, ORIENTATION), NUMBERS)))
 def test_a_row_and_a_table_hold_whatever_numbers_a_header_states(exif):
     header = header_at(Reads(tiff(IMAGE, exif)))

@@ -130,7 +130,7 @@ def test_ssim_is_the_same_to_the_last_bit_whichever_thread_is_first():
     assert len({metrics.ssim(noisy(target), target) for _ in range(10)}) == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(11, 70), st.integers(11, 70), st.integers(1, 4), st.integers(0, 2**32 - 1))
 def test_ssim_is_that_of_its_oracle_on_random_pictures(height, width, channels, seed):
     output, target = np.random.default_rng(seed).random((2, height, width, channels), dtype=np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidcurate import manifests
@@ -225,7 +225,7 @@ def test_what_is_no_parquet_file_is_refused(content: bytes) -> None:
 WHOLE = parquet(rows())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(0, 64), st.binary(max_size=32))
 def test_changed_bytes_are_refused_or_a_valid_table(at: int, cut: int, put: bytes) -> None:
     try:

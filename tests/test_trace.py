@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidcurate.align import trace
@@ -214,7 +214,7 @@ HEADERS = [
     b"-" * 9000 + b"1",
     b"__import__('os').abort()",
 ]
-often = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+often = settings(max_examples=100)
 
 
 @often
