@@ -143,9 +143,9 @@ def test_torchrun_trains_as_launch_does(session: Path, tmp_path: Path) -> None: 
     run.parent.mkdir(parents=True)
     options = {"--device": "phone", "--manifests": session / "manifests", "--store": session / "store", "--name": "two"}
     options |= {"--runs": tmp_path / "runs", "--recipe": write_recipe(tmp_path / "ten.toml", TEN), "--jobs": 1}
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", 2, "--master-addr", "127.0.0.1"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
     command += ["-m", "sidtrain", *[word for pair in options.items() for word in pair]]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "MASTER_PORT": "0"}
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     a, b = (runs.load_state(folder)["model"] for folder in (tmp_path / "one", run))
