@@ -142,19 +142,29 @@ def command(
         whole = partial(ingest, headers_only=headers_only, read_captures=cluster.read_captures if cluster else None)
         run = partial(ingest_shard, shard=shard) if shard else whole
         result = run(place, directory, rules=rules, times=times, jobs=jobs, progress=report, dry_run=dry_run)
-    _print(result, dry_run=dry_run)
+        report("summing up", 0, 1)
+        told = list(_in_words(result))
+    click.echo("\n".join(told))
+    _say_next(result, dry_run=dry_run)
     ctx.exit(UnreadableRawError.exit_code if result.unreadable or result.scan.unlisted else 0)
 
 
-def _print(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
+def _in_words(result: "Ingested | IngestedShard") -> Iterator[str]:
+    from sidcurate.ingest.folder import IngestedShard
+
+    yield from _captures_in_words(result)
+    if isinstance(result, IngestedShard):
+        yield f"shard {result.shard}: {result.folder}"
+    else:
+        yield from _rest_in_words(result)
+
+
+def _say_next(result: "Ingested | IngestedShard", *, dry_run: bool) -> None:
     from sidcurate.ingest.folder import Ingested
 
-    click.echo("\n".join(_captures_in_words(result)))
     if isinstance(result, Ingested):
-        click.echo("\n".join(_rest_in_words(result)))
         say_what_is_next(result.directory, dry_run=dry_run)
         return
-    click.echo(f"shard {result.shard}: {result.folder}")
     merge = f"when all {result.shard.count} are finished: sidcurate manifest merge "
     merge += f"{shlex.quote(str(result.folder.parent))}/*"
     say("dry run: nothing was written" if dry_run else merge)
