@@ -92,12 +92,12 @@ def examine_manifest(
         )
     if not any((directory / name).exists() for name in (manifests.SUMS, *manifests.FILES)):
         return
-    manifest = _examine_tables(found, directory)
+    manifest = _examine_tables(found, directory, progress)
     if manifest is None:
         found.left_out.append(f"the raws and traces of {directory.name}: its tables do not say which they are")
         return
     rows = manifest.rows(Capture)
-    _examine_traces(found, directory, rows, deep=deep)
+    _examine_traces(found, directory, rows, progress, deep=deep)
     _examine_beside(found, directory, "remote", remote.read)
     if _examine_beside(found, directory, "source", source.read):
         _examine_raws(found, directory, rows, progress, deep=deep, bucket=bucket)
@@ -150,7 +150,7 @@ def _examine_beside(found: Examination, directory: Path, kind: Kind, read: Calla
     return True
 
 
-def _examine_tables(found: Examination, directory: Path) -> Manifest | None:
+def _examine_tables(found: Examination, directory: Path, progress: Callable[[str, int, int], None]) -> Manifest | None:
     """Return the manifest where nothing is wrong with its tables."""
     path = directory / manifests.SUMS
     before = len(found.faults)
@@ -166,7 +166,7 @@ def _examine_tables(found: Examination, directory: Path) -> Manifest | None:
     if len(found.faults) > before:
         return None
     try:
-        return manifests.load(directory)
+        return manifests.load(directory, progress)
     except (SidcurateError, OSError) as error:
         found.add("table", directory, *_told(directory, error))
         return None
@@ -189,11 +189,20 @@ def _told(path: Path, error: Exception) -> tuple[str, str]:
     return fault, cure or "make it readable, or restore it from a copy"
 
 
-def _examine_traces(found: Examination, directory: Path, rows: Rows[Capture], *, deep: bool) -> None:
-    for sha256, height, width in rows.facts("sha256", "height", "width"):
-        path = traces.path(directory, sha256 or "")
-        if _HASH.fullmatch(sha256 or "") and os.path.lexists(path):
+def _examine_traces(
+    found: Examination,
+    directory: Path,
+    rows: Rows[Capture],
+    progress: Callable[[str, int, int], None],
+    *,
+    deep: bool,
+) -> None:
+    hashed = rows.take(~rows.sha256.unknown)
+    for done, (sha256, height, width) in enumerate(hashed.facts("sha256", "height", "width"), start=1):
+        path = traces.path(directory, sha256)
+        if _HASH.fullmatch(sha256) and os.path.lexists(path):
             found.add("trace", path, *_trace_fault(path, (height, width), deep=deep))
+        progress("looking at the traces", done, len(hashed))
 
 
 def _trace_fault(path: Path, of_raw: tuple[int, int], *, deep: bool) -> tuple[str | None, str]:

@@ -16,10 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 from factories import write_source
 
+from sidcurate import fsck as examine
 from sidcurate import manifests
 from sidcurate.align import trace
 from sidcurate.cli import main
 from sidcurate.ingest.folder import ingest
+from sidcurate.schemas import Capture, Pair
 from sidcurate.storage import commits, entries
 from tests.torture import steps
 
@@ -344,6 +346,20 @@ def test_what_writers_leave_beside_a_manifest_is_no_damage(folder) -> None:
     (folder / "stores" / f".{'0' * 16}.part").write_bytes(b"")
     (folder / "runs" / "cam" / "device" / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"st')
     assert faults(folder, "--deep") == []
+
+
+def test_all_that_takes_its_time_is_told_to_its_end(folder) -> None:
+    told: dict[str, tuple[int, int]] = {}
+    found = examine.Examination()
+    directory = folder / "m/cam"
+    examine.examine_manifest(found, directory, lambda stage, *counts: told.update({stage: counts}), deep=True)
+    captures, pairs = (len(manifests.load(directory).rows(model)) for model in (Capture, Pair))
+    assert told == {
+        "reading captures": (captures, captures),
+        "reading pairs": (pairs, pairs),
+        "looking at the traces": (captures, captures),
+        "looking at the raws": (captures, captures),
+    }
 
 
 def test_every_format_says_the_same(folder) -> None:
