@@ -66,7 +66,7 @@ def only(folder: Path) -> Capture:
 def rows_of(place: Place, files: list[RawFile], jobs: int = 1) -> list[Capture]:
     """Return what headers say, in the order of the files."""
     with crew(jobs) as workers:
-        found = dict(headers.read_captures(place, files, "cam", workers))
+        found = dict(headers.read_captures(place, files, "cam", workers=workers))
     return [found[file] for file in files]
 
 
@@ -144,8 +144,8 @@ def test_a_scan_keeps_what_was_read_in_full_and_reads_only_what_changed(raws: Pa
 def test_an_interrupted_scan_goes_on(raws: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read_captures = headers.read_captures
 
-    def interrupted(*given):  # type: ignore[no-untyped-def]
-        for number, reading in enumerate(read_captures(*given)):
+    def interrupted(*given, **more):  # type: ignore[no-untyped-def]
+        for number, reading in enumerate(read_captures(*given, **more)):
             if number == 5:
                 raise KeyboardInterrupt
             yield reading
