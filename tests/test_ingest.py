@@ -315,8 +315,9 @@ def test_findings_that_are_committed_during_an_ingest_are_no_hindrance(session: 
     (session / "IMG_0000.dng").unlink()
     shutil.copy(session / "IMG_0002.dng", session / "IMG_0009.dng")
 
-    def validate(stage: str, done: int, total: int) -> None:
-        assert run("validate", "--manifests", tmp_path / "m", "--no-files").exit_code in (0, 1)
+    def validate(stage: str, done: int, total: int | None) -> None:
+        if stage == "reading raws":  # Another stage ends when the tables are new.
+            assert run("validate", "--manifests", tmp_path / "m", "--no-files").exit_code in (0, 1)
 
     found = ingest(session, directory, jobs=1, progress=validate)
     manifest = manifests.load(directory)
