@@ -70,6 +70,14 @@ def test_any_name_that_is_text_has_its_row_and_comes_through_every_table(raws: P
     assert (result.exit_code, f"raw ×{len(NAMES)}" in result.stdout) == (0, True)
 
 
+def test_a_folder_whose_path_is_no_text_is_refused(tmp_path: Path) -> None:
+    raws = tmp_path / os.fsdecode(b"caf\xe9") / "cam"
+    write(raws / "a.dng")
+    done = run("ingest", raws, "--manifests", tmp_path / "m")
+    assert (done.exit_code, "a name that is no UTF-8, which no manifest can hold" in done.stderr) == (2, True)
+    assert not (tmp_path / "m").exists()
+
+
 def test_what_is_no_plain_file_is_counted_and_stops_nothing(raws: Path, tmp_path: Path) -> None:
     write(raws / "a.dng")
     write(tmp_path / "elsewhere/b.dng")

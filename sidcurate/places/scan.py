@@ -124,8 +124,10 @@ def scan(root: Path, progress: Callable[[int], None] = lambda found: None) -> Sc
         progress: called with the count of raws found so far.
 
     Raises:
-        UsageError: the folder cannot be listed, or holds no raw file.
+        UsageError: the folder cannot be listed or named, or holds no raw file.
     """
+    if not _is_text(str(root.resolve())):
+        raise UsageError(f"{root}: its path has {NOT_TEXT}, which no manifest can hold; rename that folder")
     found, head = Scan(str(root)), partial(_head, root)
     for path, entry in _files(root, found.unlisted):
         if kind := _why_no_row(root, path, entry):
