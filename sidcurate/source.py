@@ -4,6 +4,7 @@ It belongs to one machine and is no data: no sum covers it, and a person edits i
 committed together with the tables that it was written for.
 """
 
+import os
 from fractions import Fraction
 from pathlib import Path
 from typing import TypeAlias
@@ -114,7 +115,7 @@ def check_same_root(last: Source, root: str, directory: Path) -> None:
 
 
 def _resolved(root: str) -> str:
-    return root if is_url(root) else str(Path(root).resolve())
+    return root if is_url(root) else os.path.realpath(root)
 
 
 def raw_root(directory: Path) -> Path:

@@ -19,6 +19,7 @@ from sidcurate.cli import main
 from sidcurate.ingest.folder import ingest
 from sidcurate.places.scan import LEADS_OUT, LINKED_FOLDER, NOT_PLAIN, scan
 from sidcurate.synthetic.dng import DngTags, write_dng
+from tests.factories import write_source
 
 START = datetime(2026, 3, 1, 21)
 PIXELS = np.random.default_rng(0).integers(520, 4000, (32, 48), dtype=np.uint16)
@@ -76,6 +77,20 @@ def test_a_folder_whose_path_is_no_text_is_refused(tmp_path: Path) -> None:
     done = run("ingest", raws, "--manifests", tmp_path / "m")
     assert (done.exit_code, "a name that is no UTF-8, which no manifest can hold" in done.stderr) == (2, True)
     assert not (tmp_path / "m").exists()
+
+
+def test_folders_that_are_links_in_a_circle_are_said(raws: Path, tmp_path: Path) -> None:
+    write(raws / "a.dng")
+    run("ingest", raws, "--manifests", tmp_path / "m", "--jobs", 1)
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    done = run("ingest", circle, "--manifests", tmp_path / "m")
+    assert (done.exit_code, f"{circle} cannot be listed (Too many levels of" in done.stderr) == (2, True)
+    done = run("ingest", raws, "--manifests", circle, "--jobs", 1)
+    assert (done.exit_code, "is a link, which may lead anywhere" in done.stderr) == (5, True)
+    write_source(tmp_path / "m/cam", root=str(circle))
+    done = run("ingest", raws, "--manifests", tmp_path / "m")
+    assert (done.exit_code, f"is the manifest of {circle}, not of {raws}" in done.stderr) == (2, True)
 
 
 def test_what_is_no_plain_file_is_counted_and_stops_nothing(raws: Path, tmp_path: Path) -> None:

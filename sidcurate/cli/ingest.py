@@ -1,5 +1,6 @@
 """`sidcurate ingest`: a folder of raws -> captures, pairs and a default split."""
 
+import os
 import re
 import shlex
 from collections import Counter
@@ -220,7 +221,7 @@ def _cluster(engine: str, scheduler: str | None) -> "AbstractContextManager[Clus
 
 
 def _check_apart(directory: Path, place: "Place") -> None:
-    if directory.resolve().is_relative_to(place.name):
+    if Path(os.path.realpath(directory)).is_relative_to(place.name):
         raise UsageError(
             f"the manifest, {directory}, would be in {place}, where nothing is written: name another with --manifests"
         )

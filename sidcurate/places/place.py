@@ -72,7 +72,7 @@ class Folder:
     @property
     def name(self) -> str:
         """The absolute path."""
-        return str(self.root.resolve())
+        return os.path.realpath(self.root)  # Before Python 3.13 `Path.resolve` raises where links lead in a circle.
 
     def scan(self, progress: Callable[[int], None] = lambda found: None) -> Scan:
         """Return what the folder and those below it hold; see `scan.scan`."""

@@ -126,7 +126,7 @@ def scan(root: Path, progress: Callable[[int], None] = lambda found: None) -> Sc
     Raises:
         UsageError: the folder cannot be listed or named, or holds no raw file.
     """
-    if not _is_text(str(root.resolve())):
+    if not _is_text(os.path.realpath(root)):
         raise UsageError(f"{root}: its path has {NOT_TEXT}, which no manifest can hold; rename that folder")
     found, head = Scan(str(root)), partial(_head, root)
     for path, entry in _files(root, found.unlisted):
