@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
+from pebble.pool.base_pool import Task
+from pebble.pool.process import PoolManager
 
 from sidcurate import cores, memory
 from sidcurate.errors import MissingResourceError, SidcurateError, Terminated
@@ -66,8 +68,22 @@ class _Recruiting(multiprocessing.context.SpawnContext):
         return multiprocessing.context.SpawnProcess(None, target, name, args, kwargs)
 
 
+class _Manager(PoolManager):
+    """Takes the death of a worker between two items for that of a worker, not for the end of all."""
+
+    def find_expired_task(self, worker_id: int) -> Task:
+        try:
+            return super().find_expired_task(worker_id)
+        except BrokenProcessPool as error:  # No worker has an item.
+            raise LookupError from error
+
+
 class _Pool(ProcessPool):
     """Ends its workers at once: one that is still starting would complain that the pool has closed its channel."""
+
+    def __init__(self, count: int, recruiting: _Recruiting, limits: tuple[int, int]) -> None:
+        super().__init__(count, initializer=_prepare_worker, initargs=limits)
+        self._pool_manager = _Manager(self._context, recruiting)
 
     def _stop_pool(self) -> None:
         if self._pool_manager_loop is not None:
@@ -99,7 +115,7 @@ def crew(jobs: int | None = None, memory_bytes: int = 8 << 30) -> Iterator[Crew]
     """
     count = jobs or cores.allotted()
     recruiting, limits = _Recruiting(), (memory_bytes, os.getpid())
-    pool = _Pool(count, context=recruiting, initializer=_prepare_worker, initargs=limits)
+    pool = _Pool(count, recruiting, limits)
     try:
         yield Crew(pool, count, recruiting)
         pool.close()  # type: ignore[no-untyped-call]

@@ -119,6 +119,17 @@ def test_a_crew_outlives_more_deaths_in_a_row_than_it_has_workers() -> None:
     assert results == [Failure("the reader crashed (exit status 7)")] * 8 + ["A"]
 
 
+def test_a_worker_that_is_killed_while_it_waits_costs_nothing() -> None:
+    with crew(2) as workers:
+        before = {process for _, process in map_isolated(process_id, range(20), workers)}
+        for process in before:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.5)
+        after = [process for _, process in map_isolated(process_id, range(20), workers)]
+    assert all(isinstance(process, int) for process in after)
+    assert before.isdisjoint(after)
+
+
 def memory_limit(nothing: int) -> int:
     return resource.getrlimit(resource.RLIMIT_AS)[0]
 
