@@ -31,6 +31,14 @@ def test_pixels_that_tell_nothing_are_no_pass():
     assert all(judgement.checked[code] == 0 for code in PIXEL_RULES)
 
 
+def test_pixels_that_were_never_measured_are_not_said_to_tell_nothing():
+    lost = dict(ALL_NULL, unmeasured_reason="no trace is kept")
+    tables = session(scene(1, **lost), scene(2, **(lost | {"unmeasured_reason": "the reader crashed"})), scene(3))
+    judgement = judge(tables, "PAIR232")
+    assert judgement.skipped == {"PAIR232": {"no trace is kept": 1, "the reader crashed": 1}}
+    assert judgement.checked == {"PAIR232": 1}
+
+
 FAULTS = {
     "PAIR232": {"signal": 2.0},
     "PAIR223": {"correlation": 0.05},

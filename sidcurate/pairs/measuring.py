@@ -42,7 +42,9 @@ FACTS = (
 )
 
 _NEVER_READ = "nobody has read the pixels of both its frames; `sidcurate ingest` does"
-_NO_TRACE = "no trace is kept of one of the frames: they are not both Bayer, or it was deleted"
+_NO_TRACE = (
+    "no trace is kept of a frame: it is not Bayer, or the trace was deleted, which `sidcurate ingest` makes again"
+)
 _SCHEMA = arrow_schema(Pair)
 
 

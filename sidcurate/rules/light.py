@@ -52,6 +52,9 @@ def short_without_signal(pairs: Pairs, limits: Limits) -> Answers:
     noise alone gives.
     Cure: look at the short frame; shoot it again, longer or at higher ISO for both frames.
     """
+    unmeasured = pairs.unmeasured_reason
+    for reason in sorted(set(unmeasured.known_values())):
+        yield Skip(reason, unmeasured.equals(reason))
     yield Skip(UNTOLD, pairs.signal.unknown)
     yield Fault(pairs.signal < limits.signal_se, _without_signal, [pairs.signal])
 
