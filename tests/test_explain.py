@@ -206,9 +206,17 @@ def test_the_one_manifest_that_is_there_needs_no_name(root, tmp_path):
     assert (done.exit_code, "needs the --device of the pair, one of one, other" in done.stderr) == (2, True)
 
 
-def test_an_unknown_pair_names_those_that_are_close(root):
-    with pytest.raises(UsageError, match=r"'0002_00'.*00002_00"):
-        explain(root / DEVICE, "0002_00", STANDARD)
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("0002_00", r"'0002_00'; close to it: 00002_00,"),
+        ("00004", r"'00004'; close to it: 00004_00 \(of 5\)"),
+        ("moon", r"'moon'; it has 00001_00, 00002_00, 00003_00 \(of 5\)"),
+    ],
+)
+def test_an_unknown_pair_names_those_that_are_close(root, asked, words):
+    with pytest.raises(UsageError, match=words):
+        explain(root / DEVICE, asked, STANDARD)
 
 
 @pytest.mark.parametrize(

@@ -126,8 +126,8 @@ def _named(manifest: Manifest, pair_id: str) -> Pair:
     if found is not None:
         return found
     names = pairs.arrow("pair_id").to_pylist()
-    close = difflib.get_close_matches(pair_id, names, n=3) or names[:3]
-    there = f"close to it: {', '.join(close)}" if close else "it has no pairs"
+    close = [name for name in names if name.startswith(pair_id)] or difflib.get_close_matches(pair_id, names)
+    there = f"close to it: {', '.join(close[:3])}" if close else f"it has {', '.join(names[:3]) or 'no pairs'}"
     raise UsageError(f"no pair of {manifest.device} is called {pair_id!r}; {there} (of {len(names)})")
 
 
