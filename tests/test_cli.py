@@ -91,16 +91,16 @@ def test_a_terminal_without_the_signs_shows_a_substitute() -> None:
     assert "100-300?," in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["schema", "rules"], ids=["text", "rich table"])
+@pytest.mark.parametrize("verb", [["schema"], ["rules"], ["rules", "--format", "csv"]], ids=["text", "table", "csv"])
 @pytest.mark.parametrize("talk_too", [False, True])
-def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool, verb: str) -> None:
+def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool, verb: list[str]) -> None:
     """As `| head` is, which goes before all is printed."""
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "sidcurate", verb]
-    done = subprocess.run(
-        command, stdout=writer, stderr=writer if talk_too else subprocess.PIPE, text=True, check=False
-    )
+    command = [sys.executable, "-m", "sidcurate", *verb]
+    talk = writer if talk_too else subprocess.PIPE
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(command, stdout=writer, stderr=talk, text=True, check=False, env=buffered)
     os.close(writer)
     assert (done.returncode, done.stderr or "") == (128 + signal.SIGPIPE, "")
 

@@ -78,7 +78,7 @@ class Verbs(click.Group):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="replace")  # A terminal without "×" shows "?" instead of a traceback.
         try:
-            with _interruptible():
+            with _interruptible(), _flushed():
                 return super().invoke(ctx)
         except SidcurateError as error:
             click.echo(f"sidcurate: {error}", err=True)
@@ -111,6 +111,17 @@ def _interruptible() -> Iterator[None]:
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def _flushed() -> Iterator[None]:
+    """Print all before the verb ends: to who reads no more, or a full disk, the interpreter answers with code 120."""
+    try:
+        yield
+    except click.exceptions.Exit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
 
 
 def _silenced() -> bool:
