@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -261,17 +262,30 @@ ENVIRONMENTS = {
 }
 
 
-def test_jobs_locale_time_zone_hash_seed_and_the_order_of_the_folder_change_no_byte(tmp_path: Path) -> None:
-    found = []
+@pytest.fixture
+def memory(tmp_path: Path) -> Iterator[Path]:
+    """A folder that lists files in the order in which they came, where there is one: disks do by a hash of the name."""
+    if not (shared := Path("/dev/shm")).is_dir():
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=shared) as folder:
+        yield Path(folder)
+
+
+def test_jobs_locale_time_zone_hash_seed_and_the_order_of_the_folder_change_no_byte(
+    tmp_path: Path, memory: Path
+) -> None:
+    found, orders = [], []
     for number, (jobs, environment) in enumerate(ENVIRONMENTS.values()):
-        work = tmp_path / str(number)
+        work = (memory if number else tmp_path) / str(number)
         raws = make_session(work)
         again = sorted(raws.iterdir(), reverse=number % 2 == 0)
         (work / "order").mkdir()
-        for path in again:  # A folder lists its files in the order in which they came, or in a hash's.
+        for path in again:
             path.rename(work / "order" / path.name)
         raws.rmdir()
         (work / "order").rename(raws)
+        orders.append([path.name for path in raws.iterdir()])
         command = ["ingest", raws, "--device", "cam", "--manifests", work / "m", "--jobs", jobs]
         for verb in (command, ["validate", "--device", "cam", "--manifests", work / "m", "--no-files"]):
             done = subprocess.run(
@@ -284,3 +298,5 @@ def test_jobs_locale_time_zone_hash_seed_and_the_order_of_the_folder_change_no_b
             assert done.returncode in (0, 1, 3), done.stderr
         found.append((work / "m/cam/SHA256SUMS").read_text())
     assert found[0] == found[1] == found[2]
+    if memory != tmp_path:
+        assert orders[0] != orders[1] != orders[2], "the order was to differ"
