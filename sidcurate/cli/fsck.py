@@ -47,8 +47,9 @@ def command(
     not read. Exits 5 where something is damaged.
     """
     from sidcurate import fsck
+    from sidcurate.places.objects import Objects
 
-    address = _address(bucket) if bucket else None
+    address = Objects.at(bucket).name if bucket else None
     found = fsck.Examination()
     with progress() as report:
         for directory in _directories(manifests_root, devices):
@@ -77,13 +78,6 @@ def _directories(root: Path, devices: Sequence[str]) -> list[Path]:
                 f"no manifest of device {device!r} under {root} (there: {known}); --manifests names another folder"
             )
     return [directory for directory in there if not devices or directory.name in devices]
-
-
-def _address(bucket: str) -> str:
-    from sidcurate.places import objects
-
-    objects.require_s3_extra()
-    return objects.Objects.at(bucket).name
 
 
 def _print_table(found: "Examination") -> None:

@@ -198,7 +198,6 @@ def _place(folder: str) -> "Place":
 
     if not folder.startswith(objects.SCHEME):
         return Folder(Path(folder))
-    objects.require_s3_extra()
     return Bucket.at(folder)
 
 

@@ -11,7 +11,6 @@ from sidcurate.counted import counted
 from sidcurate.errors import UnreadableRawError
 
 if TYPE_CHECKING:
-    from sidcurate.places.objects import Objects
     from sidcurate.sharing.exchange import Moved
 
 traces_option = click.option(
@@ -66,10 +65,11 @@ def push(folder: Path, address: str, traces: bool, dry_run: bool) -> None:
     All its tables change there together. Where somebody else has pushed since this one was fetched, nothing is changed
     and the exit code is 2. Raws are not sent.
     """
+    from sidcurate.places.objects import Objects
     from sidcurate.sharing import exchange
 
     with progress() as report:
-        moved = exchange.push(folder, _store(address), traces=traces, dry_run=dry_run, progress=report)
+        moved = exchange.push(folder, Objects.at(address), traces=traces, dry_run=dry_run, progress=report)
     click.echo(f"{address}: {_in_words(moved, 'to send' if dry_run else 'sent', 'all of it is there already')}")
     if dry_run:
         say("dry run: nothing was sent")
@@ -87,22 +87,16 @@ def fetch(address: str, folder: Path, traces: bool, dry_run: bool) -> None:
     the raws is set here, as "root" in source.json.
     """
     from sidcurate import source
+    from sidcurate.places.objects import Objects
     from sidcurate.sharing import exchange
 
     folder = folder if folder.name else folder.resolve()  # Its name is the device's.
     with progress() as report:
-        moved = exchange.fetch(_store(address), folder, traces=traces, dry_run=dry_run, progress=report)
+        moved = exchange.fetch(Objects.at(address), folder, traces=traces, dry_run=dry_run, progress=report)
     click.echo(f"{folder}: {_in_words(moved, 'to fetch' if dry_run else 'fetched', 'its tables are here already')}")
     if not dry_run and source.read(folder).root is None:
         say(f'the raws are not here: set "root" in {folder / source.FILE} to their folder, or validate with --no-files')
     say_what_is_next(folder, dry_run=dry_run)
-
-
-def _store(address: str) -> "Objects":
-    from sidcurate.places import objects
-
-    objects.require_s3_extra()
-    return objects.Objects.at(address)
 
 
 def _in_words(moved: "Moved", how: str, nothing: str) -> str:

@@ -49,10 +49,12 @@ class Objects:
 
         Raises:
             UsageError: it is no such URL.
+            MissingResourceError: the client of object stores is not installed.
         """
         found = _URL.fullmatch(url)
         if found is None:
             raise UsageError(f"{url!r} names no bucket; write s3://bucket or s3://bucket/prefix")
+        _require_s3_extra()
         prefix = (found[2] or "").strip("/")
         return cls(found[1], prefix and f"{prefix}/")
 
@@ -178,24 +180,10 @@ class Objects:
         return UsageError(f"{self.name} cannot be {what}: {_why(error)}")
 
 
-def require_s3_extra() -> None:
-    """Say what to install where the client of object stores is missing.
-
-    Raises:
-        MissingResourceError: it cannot be imported.
-    """
-    try:
-        import boto3  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingResourceError(
-            f"{error.name} is not installed, which reads s3:// addresses: pip install 'sidcurate[s3]'"
-        ) from error
-
-
 @cache
 def client() -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
     """Return the client of this process. It never asks again by itself: `Patience` covers a cut answer too."""
-    require_s3_extra()
+    _require_s3_extra()
     import boto3
     from botocore.config import Config
 
@@ -208,7 +196,7 @@ def client() -> Any:  # noqa: ANN401 - boto3 makes its clients at run time
 
 def errors() -> tuple[type[Exception], ...]:
     """Return what botocore raises: two trees."""
-    require_s3_extra()
+    _require_s3_extra()
     from botocore.exceptions import BotoCoreError, ClientError
 
     return BotoCoreError, ClientError
@@ -240,6 +228,20 @@ def words(error: Exception) -> str:
     """Return what a store or its client says of a failure."""
     message = str(getattr(error, "response", {}).get("Error", {}).get("Message", ""))
     return ": ".join(filter(None, (_code(error), message))) or str(error)
+
+
+def _require_s3_extra() -> None:
+    """Say what to install where the client of object stores is missing.
+
+    Raises:
+        MissingResourceError: it cannot be imported.
+    """
+    try:
+        import boto3  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingResourceError(
+            f"{error.name} is not installed, which reads s3:// addresses: pip install 'sidcurate[s3]'"
+        ) from error
 
 
 def _code(error: Exception) -> str:
