@@ -56,6 +56,19 @@ def test_a_writer_that_dies_leaves_the_old_files_or_the_new(tmp_path, dies_befor
     assert files(tmp_path).keys() == {*expected, commits.RECORD}
 
 
+def test_the_record_of_a_dead_writer_is_synced_before_its_files_get_their_names(tmp_path, monkeypatch) -> None:
+    """A power cut could else leave the new file under its name, and the old record."""
+    commits.replace(tmp_path, NAMES, {"one": b"1"})
+    names, sync, calls = commits._give_names, commits.sync_folder, []
+    monkeypatch.setattr(commits, "_give_names", lambda folder, sums: die() if sums else None)
+    with pytest.raises(Killed):
+        commits.replace(tmp_path, NAMES, {"one": b"2"})
+    monkeypatch.setattr(commits, "sync_folder", lambda folder: (calls.append("sync"), sync(folder)))
+    monkeypatch.setattr(commits, "_give_names", lambda folder, sums: (calls.append(set(sums)), names(folder, sums)))
+    commits.replace(tmp_path, NAMES, {"two": b"2"})
+    assert calls == ["sync", {"one"}, "sync", {"two"}, "sync"]
+
+
 @pytest.mark.parametrize("dies_before", ["the record", "the names"])
 @pytest.mark.parametrize("new", [{"one": b"11"}, {"one": b"1"}], ids=["other files", "the same files"])
 def test_what_stands_beside_a_commit_goes_with_it(tmp_path, dies_before: str, new, monkeypatch) -> None:
