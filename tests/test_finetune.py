@@ -9,6 +9,7 @@ import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ from sidtrain.data.store import StoreSettings
 from sidtrain.evaluation import evaluate
 from sidtrain.recipe import Recipe
 from sidtrain.training import finetune
-from sidtrain.weights import checkpoint, history
+from sidtrain.weights import checkpoint
 
 TINY = Recipe(
     width=2,
@@ -61,6 +62,10 @@ def train(session: Path, run: Path, recipe: Recipe = TINY, **changed: object) ->
     return finetune.finetune(manifest(session), recipe, pairs, run, session / "store", jobs=1, **changed)  # type: ignore[arg-type]
 
 
+def read_log(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def weights(run: Path) -> dict[str, torch.Tensor]:
     return dict(checkpoint.load(run)[0].state_dict())
 
@@ -73,7 +78,7 @@ def same(one: Path, other: Path) -> bool:
 def test_training_lowers_the_loss_and_raises_the_psnr(session: Path, tmp_path: Path) -> None:
     recipe = TINY.model_copy(update={"width": 8, "duration": 120, "schedule": ((0, 2e-3),), "validate_every": 120})
     train(session, tmp_path / "run", recipe)
-    log = history.read_log(tmp_path / "run")
+    log = read_log(tmp_path / "run")
     before, after = (line["val_psnr_db"] for line in log if "val_psnr_db" in line)
     assert after > before + 5
     losses = [line["train_loss"] for line in log if "train_loss" in line]
@@ -109,7 +114,7 @@ def test_measured_levels_are_a_pair_s_own_in_training_and_the_body_s_in_validati
 
 def test_the_log_has_every_step_and_the_rate_of_the_schedule(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "run")
-    steps = [line for line in history.read_log(tmp_path / "run") if "train_loss" in line]
+    steps = [line for line in read_log(tmp_path / "run") if "train_loss" in line]
     assert [line["step"] for line in steps] == [1, 2, 3, 4, 5, 6]
     assert [line["rate"] for line in steps] == [1e-3] * 4 + [1e-4] * 2
 
@@ -134,7 +139,7 @@ def test_the_loss_is_the_one_of_the_recipe(session: Path, tmp_path: Path, loss: 
     """Of the first step, whose weights and patches can be made again here."""
     recipe = TINY.model_copy(update={"loss": loss, "duration": 1})
     train(session, tmp_path / "run", recipe)
-    logged = next(line["train_loss"] for line in history.read_log(tmp_path / "run") if "train_loss" in line)
+    logged = next(line["train_loss"] for line in read_log(tmp_path / "run") if "train_loss" in line)
     entries = store.build(
         [pair for pair in manifest(session).pairs if pair.split == "train"],
         {capture.path: capture for capture in manifest(session).captures},
@@ -258,7 +263,7 @@ def test_starting_from_a_checkpoint_is_recorded(session: Path, tmp_path: Path) -
     train(session, tmp_path / "second", init=tmp_path / "first")
     first, second = (checkpoint.load(tmp_path / name)[1] for name in ("first", "second"))
     assert (second.initial_weights, second.initial_sha256) == (str(tmp_path / "first"), first.sha256)
-    zero_shot = history.read_log(tmp_path / "second")[0]
+    zero_shot = read_log(tmp_path / "second")[0]
     assert zero_shot == {"step": 0, **next(iter(first.metrics.values()))}
 
 
@@ -489,4 +494,4 @@ def test_a_signal_lets_the_step_end_and_says_how_to_go_on(
     assert "go on with --resume" in talk
     assert "Traceback" not in talk
     saved = checkpoint.load_state(log.with_name("state.pt"))["position"][0]
-    assert saved == history.read_log(log.parent)[-1]["step"]
+    assert saved == read_log(log.parent)[-1]["step"]

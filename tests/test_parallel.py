@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_finetune import TINY, session, train  # noqa: F401 - the fixture
+from test_finetune import TINY, read_log, session, train  # noqa: F401 - the fixture
 from test_resume import lines, same_end, write_recipe
 
 from sidcurate.errors import UsageError
@@ -85,7 +85,7 @@ def test_two_processes_end_ten_steps_where_one_does_and_write_one_run(session: P
     assert talk.count("training on 2 pairs") == talk.count("done: 10 steps") == 1
     a, b = (runs.load_state(folder)["model"] for folder in (tmp_path / "one", run))
     assert all(float((value - b[name]).abs().max()) <= 1e-6 for name, value in a.items())
-    logs = [history.read_log(folder) for folder in (tmp_path / "one", run)]
+    logs = [read_log(folder) for folder in (tmp_path / "one", run)]
     assert [line["step"] for line in logs[1]] == [line["step"] for line in logs[0]]
     for ours, theirs in zip(logs[1], logs[0], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
@@ -123,7 +123,7 @@ def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, 
     assert talk.count("go on with --resume") == 1
     assert "Traceback" not in talk
     wait_until_free(run)
-    assert runs.load_state(run)["position"][0] == history.read_log(run)[-1]["step"] >= 19
+    assert runs.load_state(run)["position"][0] == read_log(run)[-1]["step"] >= 19
 
 
 def test_a_loss_that_is_not_finite_ends_both_with_one_message(session: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -141,6 +141,19 @@ def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Pa
     assert history.rows(tmp_path)[0].state == "finished"
 
 
+@pytest.mark.parametrize(("count", "cut_off"), [(3000, ""), (3000, '{"step": 3001, "tr'), (0, "")])
+def test_how_far_a_run_came_stands_in_the_last_whole_line_of_its_log(
+    session: Path,  # noqa: F811
+    tmp_path: Path,
+    count: int,
+    cut_off: str,
+) -> None:
+    train(session, tmp_path / "runs" / "one")
+    lines = [json.dumps({"step": number, "rate": 1e-4, "train_loss": 0.1}) + "\n" for number in range(1, count + 1)]
+    (tmp_path / "runs" / "one" / "metrics.jsonl").write_text("".join(lines) + cut_off)
+    assert history.rows(tmp_path / "runs")[0].step == count
+
+
 def test_a_damaged_run_is_a_row_and_hides_no_other(session: Path, tmp_path: Path) -> None:  # noqa: F811
     train(session, tmp_path / "runs" / "a")
     train(session, tmp_path / "runs" / "b")

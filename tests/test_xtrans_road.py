@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 import rawpy
+from test_finetune import read_log
 from test_rgb16 import decoded_png
 
-from sidtrain.weights import checkpoint, history
+from sidtrain.weights import checkpoint
 from tests.roads import Road, travel
 from tests.verbs import run
 
@@ -45,7 +46,7 @@ def test_the_network_takes_nine_planes_with_the_levels_of_sid_and_learns(road: R
     assert sidecar.cfa_kind == "xtrans"
     for pair in json.loads((road.run / "pairs.json").read_text()):
         assert (pair["black_by_plane"], pair["white_by_plane"]) == ([1024] * 9, [16383] * 9)
-    before, *_, after = (line["val_psnr_db"] for line in history.read_log(road.run) if "val_psnr_db" in line)
+    before, *_, after = (line["val_psnr_db"] for line in read_log(road.run) if "val_psnr_db" in line)
     assert after > before + 5
 
 

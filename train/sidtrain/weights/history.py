@@ -24,6 +24,8 @@ WEIGHTS, SIDECAR = "model.safetensors", "model.json"
 # What `evaluate` writes, of one checkpoint and of several.
 EVALUATIONS = ("evaluation*.json", "comparison*.json")
 
+_TAIL_BYTES = 1 << 16  # some hundred lines of a log
+
 State = Literal["running", "finished", "interrupted", "unreadable"]
 Splits = Callable[[str], Mapping[str, str | None]]
 """The scenes of a camera, each with the part of the data set that it is in now; none where nobody knows."""
@@ -107,12 +109,6 @@ def bounded_name(text: str, most_bytes: int) -> str:
     return f"{name[: most_bytes - len(digest) - 1].decode(errors='ignore')}-{digest}"
 
 
-def read_log(directory: Path) -> list[dict[str, Any]]:
-    """Return the lines of a run's `metrics.jsonl`, without a last one that was cut off."""
-    lines = (directory / METRICS).read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
-
-
 def require_free(directory: Path, resume: bool) -> None:
     """Refuse to start a new run where there is one, and to resume where there is none.
 
@@ -182,7 +178,7 @@ def _row(directory: Path, splits: Splits) -> Row:
     """Return the row of a run; one that cannot be read is a row too, and hides no other."""
     try:
         record = RunRecord.model_validate_json((directory / RECORD).read_text(encoding="utf-8"))
-        step = max((line["step"] for line in read_log(directory)), default=0)
+        step = _steps_done(directory)
         scores = (*_validation(directory, splits), *_evaluations(directory, splits))
     except (OSError, ValueError, KeyError, TypeError) as error:
         return Row(run=str(directory), state="unreadable", fault=_in_words(error))
@@ -199,6 +195,14 @@ def _row(directory: Path, splits: Splits) -> Row:
         state="running" if _runs_now(directory) else "finished" if step >= record.steps else "interrupted",
         scores=scores,
     )
+
+
+def _steps_done(directory: Path) -> int:
+    """Return the step of the last whole line of a run's log; of hundreds of thousands it alone is read."""
+    with (directory / METRICS).open("rb") as stream:
+        stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        whole = stream.read().rpartition(b"\n")[0]
+    return int(json.loads(whole.rpartition(b"\n")[2])["step"]) if whole else 0
 
 
 def _in_words(error: Exception) -> str:
