@@ -6,6 +6,7 @@ Rows are encoded a strip at a time, so that a picture costs no second copy of it
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -24,7 +25,8 @@ _CHANNELS, _BITS, _PIXEL_BYTES = 3, 16, 6
 # The lowest bits are noise: the sixth level of zlib saves 1 % of an enhanced frame for a fifth more time.
 _ZLIB_LEVEL = 1
 _PNG_TRUECOLOR, _SUB_FILTER = 2, 1
-_TIFF_RGB, _TIFF_UPRIGHT, _TIFF_PLAIN = 2, 1, 1
+_TIFF_RGB, _TIFF_UPRIGHT, _TIFF_PLAIN, _TIFF_INCH = 2, 1, 1, 2
+_TIFF_DPI = Fraction(300)  # A baseline file states some; without, Pillow reads 1.
 
 
 def require_suffix(path: Path) -> None:
@@ -103,7 +105,9 @@ def _tiff_entries(height: int, width: int, pixels_at: int) -> Iterator[tiff.Entr
     yield tiff.numbers(277, SHORT, _CHANNELS)
     yield tiff.numbers(278, LONG, height)
     yield tiff.numbers(279, LONG, _PIXEL_BYTES * height * width)
+    yield from (tiff.rationals(code, [_TIFF_DPI]) for code in (282, 283))
     yield tiff.numbers(284, SHORT, 1)
+    yield tiff.numbers(296, SHORT, _TIFF_INCH)
 
 
 def _strips(picture: Picture, order: str) -> Iterator[Shaped[np.ndarray, "rows w 3"]]:

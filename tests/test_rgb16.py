@@ -57,6 +57,13 @@ def test_a_tiff_holds_the_picture(tmp_path, name):
     assert np.array_equal(decoded_tiff(tmp_path / name), picture())
 
 
+def test_a_tiff_states_all_that_a_baseline_file_of_rgb_does(tmp_path):
+    rgb16.write(tmp_path / "a.tif", picture())
+    with Image.open(tmp_path / "a.tif") as image:
+        assert {256, 257, 258, 259, 262, 273, 277, 278, 279, 282, 283, 296} <= set(image.tag_v2)
+        assert image.info["dpi"] == (300, 300)
+
+
 def test_a_view_is_written_as_it_lies(tmp_path):
     turned = picture().swapaxes(0, 1)[::-1]
     for name, decode in (("a.png", lambda path: decoded_png(path.read_bytes())), ("a.tif", decoded_tiff)):
