@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sidcurate.errors import UsageError
 
+_SHOWN = 80  # Characters of a line.
 _LARGEST_BYTES = 256 << 20  # A million pairs with long names.
 
 
@@ -27,7 +28,11 @@ def read_csv(path: Path, columns: Sequence[str], also: str = "") -> list[tuple[i
     except csv.Error as error:
         raise UsageError(f"{path} cannot be read as CSV ({error})") from error
     if not rows or not set(columns) <= set(reader.fieldnames or ()):
-        raise UsageError(f"{path} needs the columns {','.join(columns)}{also} in its first line, then at least one row")
+        found = ",".join(reader.fieldnames or ())[:_SHOWN]
+        raise UsageError(
+            f"{path} needs the columns {','.join(columns)}{also} in its first line, separated by commas, then at least "
+            f"one row; its first line is {found!r}"
+        )
     for line, row in rows:
         if empty := [name for name in columns if not (row[name] or "").strip()]:
             raise UsageError(f"line {line} of {path} has no {empty[0]}; give {','.join(columns)} in every line")

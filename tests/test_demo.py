@@ -3,10 +3,12 @@
 import re
 import shlex
 from collections import Counter
+from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
-from sidcurate.cli import main
+from sidcurate.cli import main, options
 from sidcurate.cli.demo import _STEPS
 
 SIMULATED = [step for _, _, step in _STEPS if step.startswith("simulate")]
@@ -16,6 +18,13 @@ def shots(step: str) -> list[str]:
     result = CliRunner().invoke(main, [*shlex.split(step.format(out="nowhere")), "--dry-run"])
     assert result.exit_code == 0, result.stderr
     return result.stdout.splitlines()
+
+
+def test_without_torch_it_stops_before_it_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(options, "TRAIN_EXTRA", ("hollow_torch", "safetensors"))
+    result = CliRunner().invoke(main, ["demo", str(tmp_path / "demo")])
+    assert (result.exit_code, result.stdout, list(tmp_path.iterdir())) == (4, "", [])
+    assert "hollow_torch is not installed: pip install 'sidcurate[train]'" in result.stderr
 
 
 def test_the_canon_is_shot_as_the_second_seed_did() -> None:

@@ -63,7 +63,8 @@ def test_a_scene_name_is_never_a_path(tmp_path: Path) -> None:
         (b"short,long\na.dng\n", "line 2 .* has no long"),
         (b'short,long\n\n"a\nb.dng",c.dng\na.dng\n', "line 5 .* has no long"),
         (b"\x1f\x8b\x08\x00", "save it as UTF-8"),
-        (b"", "needs the columns"),
+        (b"", "needs the columns short,long .* its first line is ''"),
+        (b"short;long\na.dng;b.dng\n", "separated by commas, .* its first line is 'short;long'"),
     ],
 )
 def test_what_is_no_table_is_refused_with_what_to_do(tmp_path: Path, content: bytes, word: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from sidcurate.cli.options import require_train_extra
 from sidcurate.errors import MissingResourceError
 
 # How the second of the two reports that this tool grew from shot its Canon: ratios mostly under 100 and some under 10,
@@ -54,6 +55,7 @@ def command(out: Path | None) -> None:
 
     Each step is a command that you could type; it is shown before it runs. Ten minutes on two cores are enough.
     """
+    require_train_extra()
     folder = out or next(path for path in _candidates() if not path.exists())
     for heading, expected, step in _STEPS:
         if heading:

@@ -181,4 +181,5 @@ def require_train_extra() -> None:
     # A folder of that name, left by an installation that went wrong or just standing here, has no origin.
     missing = [name for name in TRAIN_EXTRA if (found := find_spec(name)) is None or found.origin is None]
     if missing:
-        raise MissingResourceError(f"{', '.join(missing)} is not installed: pip install 'sidcurate[train]'")
+        are = "are" if len(missing) > 1 else "is"
+        raise MissingResourceError(f"{', '.join(missing)} {are} not installed: pip install 'sidcurate[train]'")
