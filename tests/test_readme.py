@@ -1,4 +1,4 @@
-"""The README is tested: what it shows exists, and its tables are those of the code."""
+"""The README and the pages beside it are tested: what they show exists, and their tables are those of the code."""
 
 import re
 import shlex
@@ -13,8 +13,9 @@ from sidcurate.cli import VERBS, main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-BLOCKS = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+BLOCKS = [block for page in PAGES.values() for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 COMMANDS = sorted({line for line in LINES if line.startswith("sidcurate ")})
 
@@ -50,9 +51,15 @@ def test_every_dependency_earns_its_row() -> None:
 
 def test_every_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`?make ([a-z]+)", README)) <= targets
+    named = [re.findall(r"(?:^|`)make ([a-z]+)", page, re.MULTILINE) for page in PAGES.values()]
+    assert set().union(*named) <= targets
 
 
-def test_every_file_it_points_to_is_there() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_place_it_points_to_is_there(page: Path) -> None:
+    for name, heading in re.findall(r"\]\(([^)#:]*)#?([^)]*)\)", PAGES[page]):
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), name
+        titles = re.findall(r"^#+ (.*)$", PAGES.get(target, ""), re.MULTILINE)
+        slugs = [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in titles]
+        assert not heading or heading in slugs, f"{name}#{heading}"

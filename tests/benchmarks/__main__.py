@@ -1,4 +1,4 @@
-"""`make bench`: print each benchmark's ratios as a table that the README quotes. Never a timed test."""
+"""`make bench`: print each benchmark's ratios as a table that docs/benchmarks.md quotes. Never a timed test."""
 
 import sys
 from importlib import import_module
