@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.small_session import write_session
+
 # The tests run in one process a core: threads of theirs would only wait for each other.
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -23,6 +25,14 @@ def shared() -> Path:
     folder = Path(__file__).resolve().parents[2] / "shared"
     if not folder.is_dir():
         pytest.skip(f"no real raws: {folder} is not there")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A session of two training, one validation and one test scene, decoded once for all tests of a module."""
+    folder = tmp_path_factory.mktemp("session")
+    write_session(folder)
     return folder
 
 

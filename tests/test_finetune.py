@@ -45,14 +45,6 @@ TINY = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A session of two training, one validation and one test scene, decoded once for all tests."""
-    folder = tmp_path_factory.mktemp("session")
-    small_session.write_session(folder)
-    return folder
-
-
 def manifest(session: Path) -> Manifest:
     return manifests.load(session / "manifests" / "phone")
 

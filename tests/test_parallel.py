@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_finetune import TINY, read_log, session, train  # noqa: F401 - the fixture
+from test_finetune import TINY, read_log, train
 from test_resume import lines, same_end, write_recipe
 
 from sidcurate.errors import UsageError
@@ -22,7 +22,7 @@ from sidtrain.weights import checkpoint, history
 TEN = TINY.model_copy(update={"width": 4, "batch": 4, "duration": 10, "patch": (4, 8)})
 
 
-def start(session: Path, run: Path, recipe: Recipe, *more: str) -> subprocess.Popen[str]:  # noqa: F811
+def start(session: Path, run: Path, recipe: Recipe, *more: str) -> subprocess.Popen[str]:
     path = write_recipe(run.parents[1] / f"{run.name}.toml", recipe)
     options = {"--device": "phone", "--manifests": session / "manifests", "--store": session / "store"}
     options |= {"--runs": run.parents[1], "--name": run.name, "--recipe": path, "--jobs": 1, "--launch": 2}
@@ -31,7 +31,7 @@ def start(session: Path, run: Path, recipe: Recipe, *more: str) -> subprocess.Po
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def run_to_end(session: Path, run: Path, recipe: Recipe, *more: str) -> tuple[int, str, str]:  # noqa: F811
+def run_to_end(session: Path, run: Path, recipe: Recipe, *more: str) -> tuple[int, str, str]:
     process = start(session, run, recipe, *more)
     shown, talk = process.communicate(timeout=120)
     return process.returncode, shown, talk
@@ -65,7 +65,7 @@ def test_the_parts_of_a_batch_cover_it_and_do_not_overlap() -> None:
         part(4, 0, 3)
 
 
-def test_two_processes_have_the_gradients_of_one(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_two_processes_have_the_gradients_of_one(session: Path, tmp_path: Path) -> None:
     one_step = TEN.model_copy(update={"duration": 1, "patch": 16, "loss": "l2_half_sum"})
     train(session, tmp_path / "one", one_step)
     run = tmp_path / "runs" / "phone" / "two"
@@ -76,7 +76,7 @@ def test_two_processes_have_the_gradients_of_one(session: Path, tmp_path: Path) 
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6 * float(theirs.abs().max()))
 
 
-def test_two_processes_end_ten_steps_where_one_does_and_write_one_run(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_two_processes_end_ten_steps_where_one_does_and_write_one_run(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "one", TEN)
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_two_processes_end_ten_steps_where_one_does_and_write_one_run(session: P
     assert execution.processes == 2
 
 
-def test_a_killed_pair_of_processes_is_gone_and_goes_on(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_killed_pair_of_processes_is_gone_and_goes_on(session: Path, tmp_path: Path) -> None:
     """Only the one that launched them is killed: the system ends its children."""
     recipe = TEN.model_copy(update={"duration": 120, "validate_every": 30})
     whole, run = (tmp_path / "runs" / "phone" / name for name in ("whole", "killed"))
@@ -112,7 +112,7 @@ def test_a_killed_pair_of_processes_is_gone_and_goes_on(session: Path, tmp_path:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, number: int, code: int) -> None:  # noqa: F811
+def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, number: int, code: int) -> None:
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
     process = start(session, run, TEN.model_copy(update={"duration": 10**6, "validate_every": 10**6}))
@@ -126,7 +126,7 @@ def test_a_signal_stops_both_and_keeps_the_state(session: Path, tmp_path: Path, 
     assert runs.load_state(run)["position"][0] == read_log(run)[-1]["step"] >= 19
 
 
-def test_a_loss_that_is_not_finite_ends_both_with_one_message(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_loss_that_is_not_finite_ends_both_with_one_message(session: Path, tmp_path: Path) -> None:
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
     ruin = {"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60}
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_ends_both_with_one_message(session: Path, tmp
     assert "Traceback" not in talk
 
 
-def test_torchrun_trains_as_launch_does(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_torchrun_trains_as_launch_does(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "one", TEN)
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
@@ -170,7 +170,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read in /proc")
 @pytest.mark.parametrize("ruin", [{}, {"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60}])
 def test_no_thread_of_the_group_is_left_when_a_training_has_ended(
-    session: Path,  # noqa: F811
+    session: Path,
     tmp_path: Path,
     ruin: dict[str, object],
 ) -> None:

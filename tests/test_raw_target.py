@@ -11,7 +11,7 @@ import small_session
 import torch
 from reference_networks import port
 from test_enhance import write_checkpoint, write_raw
-from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fixture
+from test_finetune import TINY, manifest, train
 from test_patches import entry
 from test_unet import parameters
 
@@ -197,7 +197,7 @@ def test_a_fixed_white_balance_is_of_a_rendering(tmp_path: Path) -> None:
         recipe.load(tmp_path / "mine.toml")
 
 
-def test_a_run_learns_planes_and_says_so(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_learns_planes_and_says_so(session: Path, tmp_path: Path) -> None:
     how = TINY.model_copy(update={"target": "raw", "width": 4, "duration": 60, "schedule": ((0, 3e-3),)})
     train(session, tmp_path / "run", how)
     model, sidecar = checkpoint.load(tmp_path / "run")
@@ -212,7 +212,7 @@ def test_a_run_learns_planes_and_says_so(session: Path, tmp_path: Path) -> None:
     assert [path.suffix for path in (tmp_path / "run" / runs.PICTURES).iterdir()][-1] == ".png"
 
 
-def test_weights_do_not_go_from_one_target_to_the_other(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_weights_do_not_go_from_one_target_to_the_other(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "rendered")
     as_planes = TINY.model_copy(update={"target": "raw"})
     with pytest.raises(
@@ -222,7 +222,7 @@ def test_weights_do_not_go_from_one_target_to_the_other(session: Path, tmp_path:
 
 
 def test_a_checkpoint_and_a_state_of_before_there_were_targets_are_of_renderings(
-    session: Path,  # noqa: F811
+    session: Path,
     tmp_path: Path,
 ) -> None:
     def stop(done: finetune.Done) -> None:
@@ -270,5 +270,5 @@ def test_weights_of_a_raw_network_of_sid_s_layers_can_be_imported(tmp_path: Path
     assert torch.equal(model.last.weight, state["conv10_1.weight"])
 
 
-def test_the_settings_of_the_store_say_the_target(session: Path) -> None:  # noqa: F811
+def test_the_settings_of_the_store_say_the_target(session: Path) -> None:
     assert policies.store_settings(Recipe(target="raw"), manifest(session)).target == "raw"

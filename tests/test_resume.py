@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import small_session
 import torch
 from test_finetune import TINY, train
 
@@ -21,13 +20,6 @@ from sidtrain.training import finetune, runs
 from sidtrain.weights import checkpoint, history
 
 LONG = TINY.model_copy(update={"duration": 400, "validate_every": 60, "schedule": ((0, 1e-3), (300, 1e-4))})
-
-
-@pytest.fixture(scope="module")
-def session(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("session")
-    small_session.write_session(folder)
-    return folder
 
 
 def write_recipe(path: Path, recipe: Recipe) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from test_finetune import TINY, manifest, session, train  # noqa: F401 - the fixture
+from test_finetune import TINY, manifest, train
 
 from sidcurate import manifests
 from sidcurate.cli import main
@@ -31,13 +31,13 @@ def stop(done: object) -> None:
     raise KeyboardInterrupt
 
 
-def judge(session: Path, checkpoints: dict[str, Path], **options: object) -> dict[str, float]:  # noqa: F811
+def judge(session: Path, checkpoints: dict[str, Path], **options: object) -> dict[str, float]:
     """Evaluate, and return each picture's mean PSNR."""
     written = evaluate.evaluate(manifest(session), checkpoints, session / "store", jobs=1, **options)  # type: ignore[arg-type]
     return {row.picture: row.psnr_db.mean for row in written.evaluation.summaries if row.exposure_ratio is None}
 
 
-def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_path: Path) -> None:
     root = tmp_path / "runs"
     metrics = train(session, root / "phone" / "good").metrics
     judged = judge(session, {"network": root / "phone" / "good"})
@@ -60,7 +60,7 @@ def test_each_run_tells_how_far_it_came_and_what_it_is_worth(session: Path, tmp_
     assert all(bool(row["psnr_db"]) == bool(row["protocol"]) for row in rows)
 
 
-def test_names_stay_whole_in_a_narrow_terminal(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_names_stay_whole_in_a_narrow_terminal(session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     name = "a-run-that-was-named-by-a-person-who-had-much-to-say"
     with contextlib.suppress(KeyboardInterrupt):
@@ -71,7 +71,7 @@ def test_names_stay_whole_in_a_narrow_terminal(session: Path, tmp_path: Path, mo
 
 
 def test_of_a_table_of_networks_a_run_lists_its_own_figure_and_none_of_weights_that_are_gone(
-    session: Path,  # noqa: F811
+    session: Path,
     tmp_path: Path,
 ) -> None:
     first, second = tmp_path / "runs" / "first", tmp_path / "runs" / "second"
@@ -94,7 +94,7 @@ def test_of_a_table_of_networks_a_run_lists_its_own_figure_and_none_of_weights_t
 
 
 def test_a_figure_of_scenes_that_are_elsewhere_in_the_manifest_of_today_is_marked(
-    session: Path,  # noqa: F811
+    session: Path,
     tmp_path: Path,
 ) -> None:
     root, today = tmp_path / "runs", tmp_path / "manifests"
@@ -118,7 +118,7 @@ def test_a_figure_of_scenes_that_are_elsewhere_in_the_manifest_of_today_is_marke
 
 
 def test_without_a_manifest_nothing_is_said_of_the_split_and_of_a_damaged_one_its_damage(
-    session: Path,  # noqa: F811
+    session: Path,
     tmp_path: Path,
 ) -> None:
     root, today = tmp_path / "runs", tmp_path / "manifests"
@@ -134,7 +134,7 @@ def test_without_a_manifest_nothing_is_said_of_the_split_and_of_a_damaged_one_it
     assert result.stderr.count("pairs.parquet") == 1
 
 
-def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Path) -> None:
     states = []
     train(session, tmp_path / "runs" / "one", on_step=lambda done: states.append(history.rows(tmp_path)[0].state))
     assert set(states) == {"running"}
@@ -143,10 +143,7 @@ def test_a_run_that_another_process_holds_is_running(session: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("count", "cut_off"), [(3000, ""), (3000, '{"step": 3001, "tr'), (0, "")])
 def test_how_far_a_run_came_stands_in_the_last_whole_line_of_its_log(
-    session: Path,  # noqa: F811
-    tmp_path: Path,
-    count: int,
-    cut_off: str,
+    session: Path, tmp_path: Path, count: int, cut_off: str
 ) -> None:
     train(session, tmp_path / "runs" / "one")
     lines = [json.dumps({"step": number, "rate": 1e-4, "train_loss": 0.1}) + "\n" for number in range(1, count + 1)]
@@ -154,7 +151,7 @@ def test_how_far_a_run_came_stands_in_the_last_whole_line_of_its_log(
     assert history.rows(tmp_path / "runs")[0].step == count
 
 
-def test_a_damaged_run_is_a_row_and_hides_no_other(session: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_damaged_run_is_a_row_and_hides_no_other(session: Path, tmp_path: Path) -> None:
     train(session, tmp_path / "runs" / "a")
     train(session, tmp_path / "runs" / "b")
     (tmp_path / "runs" / "a" / "run.json").write_text('{"device": 3}')
