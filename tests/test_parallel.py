@@ -70,28 +70,11 @@ def test_two_processes_have_the_gradients_of_one(session: Path, tmp_path: Path) 
     train(session, tmp_path / "one", one_step)
     run = tmp_path / "runs" / "phone" / "two"
     run.parent.mkdir(parents=True)
-    code, _, talk = run_to_end(session, run, one_step)
-    assert code == 0, talk
+    code, shown, talk = run_to_end(session, run, one_step)
+    assert (code, shown) == (0, f"{run}\n"), talk
+    assert talk.count("training on 2 pairs") == talk.count("done: 1 step") == 1
     for ours, theirs in zip(gradients(run), gradients(tmp_path / "one"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-6 * float(theirs.abs().max()))
-
-
-def test_two_processes_end_ten_steps_where_one_does_and_write_one_run(session: Path, tmp_path: Path) -> None:
-    train(session, tmp_path / "one", TEN)
-    run = tmp_path / "runs" / "phone" / "two"
-    run.parent.mkdir(parents=True)
-    code, shown, talk = run_to_end(session, run, TEN)
-    assert (code, shown) == (0, f"{run}\n"), talk
-    assert talk.count("training on 2 pairs") == talk.count("done: 10 steps") == 1
-    a, b = (runs.load_state(folder)["model"] for folder in (tmp_path / "one", run))
-    assert all(float((value - b[name]).abs().max()) <= 1e-6 for name, value in a.items())
-    logs = [read_log(folder) for folder in (tmp_path / "one", run)]
-    assert [line["step"] for line in logs[1]] == [line["step"] for line in logs[0]]
-    for ours, theirs in zip(logs[1], logs[0], strict=True):
-        assert ours == pytest.approx(theirs, rel=1e-5)
-    execution = checkpoint.load(run)[1].execution
-    assert execution is not None
-    assert execution.processes == 2
 
 
 def test_a_killed_pair_of_processes_is_gone_and_goes_on(session: Path, tmp_path: Path) -> None:
@@ -162,27 +145,21 @@ if __name__ == "__main__":
     try:
         main(["finetune", *sys.argv[1:]])
     except SystemExit:
-        names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+        names = [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
         print(os.environ["RANK"], sorted(name for name in names if "gloo" in name))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read in /proc")
-@pytest.mark.parametrize("ruin", [{}, {"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60}])
-def test_no_thread_of_the_group_is_left_when_a_training_has_ended(
-    session: Path,
-    tmp_path: Path,
-    ruin: dict[str, object],
-) -> None:
-    """One that is left can abort the process at its end; when it does is chance."""
-    (tmp_path / "ending.py").write_text(ENDING)
-    options = {"--device": "phone", "--manifests": session / "manifests", "--store": session / "store"}
-    options |= {
-        "--runs": tmp_path / "runs",
-        "--recipe": write_recipe(tmp_path / "ten.toml", TEN.model_copy(update=ruin)),
-    }
-    command = [sys.executable, tmp_path / "ending.py", *(word for pair in options.items() for word in pair)]
-    common = {**os.environ, "WORLD_SIZE": "2", "SIDTRAIN_MEETING": (tmp_path / "meeting").as_uri()}
+def threads_left(session: Path, folder: Path, recipe: Recipe) -> list[str]:
+    """Train in two processes; return what each says at its end: its rank, and the threads of the group in it.
+
+    One that is left can abort the process at its end; when it does is chance.
+    """
+    (folder / "ending.py").write_text(ENDING)
+    options = {"--device": "phone", "--manifests": session / "manifests", "--store": session / "store", "--name": "two"}
+    options |= {"--runs": folder / "runs", "--recipe": write_recipe(folder / "two.toml", recipe), "--jobs": 1}
+    command = [sys.executable, folder / "ending.py", *(word for pair in options.items() for word in pair)]
+    common = {**os.environ, "WORLD_SIZE": "2", "SIDTRAIN_MEETING": (folder / "meeting").as_uri()}
     processes = [
         subprocess.Popen(
             list(map(str, command)),
@@ -192,5 +169,25 @@ def test_no_thread_of_the_group_is_left_when_a_training_has_ended(
         )
         for rank in "01"
     ]
-    told = [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
-    assert told == ["0 []", "1 []"]
+    return [process.communicate(timeout=120)[0].splitlines()[-1] for process in processes]
+
+
+def test_two_processes_end_ten_steps_where_one_does_and_leave_no_thread(session: Path, tmp_path: Path) -> None:
+    train(session, tmp_path / "one", TEN)
+    assert threads_left(session, tmp_path, TEN) == ["0 []", "1 []"]
+    run = tmp_path / "runs" / "phone" / "two"
+    a, b = (runs.load_state(folder)["model"] for folder in (tmp_path / "one", run))
+    assert all(float((value - b[name]).abs().max()) <= 1e-6 for name, value in a.items())
+    logs = [read_log(folder) for folder in (tmp_path / "one", run)]
+    assert [line["step"] for line in logs[1]] == [line["step"] for line in logs[0]]
+    for ours, theirs in zip(logs[1], logs[0], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-5)
+    execution = checkpoint.load(run)[1].execution
+    assert execution is not None
+    assert execution.processes == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names of threads are read in /proc")
+def test_no_thread_is_left_when_a_training_fails(session: Path, tmp_path: Path) -> None:
+    ruin = TEN.model_copy(update={"schedule": ((0, 1e-3), (4, 1e38)), "duration": 60})
+    assert threads_left(session, tmp_path, ruin) == ["0 []", "1 []"]
