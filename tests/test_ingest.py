@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from sidcurate import manifests, source, verdicts
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
+from sidcurate.ingest import gathering
 from sidcurate.ingest.folder import ingest
 from sidcurate.source import PairingRules, ToldPair
 from sidcurate.storage import commits
@@ -235,6 +236,16 @@ def test_a_folder_without_raws_is_a_message_not_a_traceback(tmp_path: Path, what
     result = run("ingest", folder, "--manifests", tmp_path / "m")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"sidcurate: {folder}")
+    assert not (tmp_path / "m").exists()
+
+
+def test_more_raws_than_a_manifest_can_hold_are_refused_before_one_is_read(
+    session: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gathering, "MOST_ROWS", 5)
+    result = run("ingest", session, "--manifests", tmp_path / "m")
+    assert result.exit_code == 2
+    assert "6 raws are more than the 5 that a manifest can hold; ingest the folders in theirs" in result.stderr
     assert not (tmp_path / "m").exists()
 
 

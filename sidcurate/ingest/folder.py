@@ -129,8 +129,8 @@ def ingest(
         dry_run: read everything, write nothing; what only traces tell stays unknown.
 
     Raises:
-        UsageError: no raws, the manifest is about another folder, the folder went away, or another process has changed
-            the manifest meanwhile.
+        UsageError: no raws or too many, the manifest is about another folder, the folder went away, or another process
+            has changed the manifest meanwhile.
         MissingResourceError: a trace cannot be written, or this machine cannot reach the raws.
         IntegrityError: the manifest that is there is damaged or of a newer schema; nothing is overwritten.
     """
@@ -249,8 +249,9 @@ def _captures(
         holding, timed = commit.holding(start.files, start.times, **hold), commit.rows.named("path", start.times)
         gathered.extend(commit.rows, holding & ~timed, partial(progress, "keeping rows"))
         gathered.update(with_time(row, start.times) for row in commit.rows.take(holding & timed))
-    left = kept.left(start.place, start.files, start.folder, start.device, **hold)
-    gathered.update(with_time(row, start.times) for row in _counted(left, partial(progress, "taking up where it was")))
+    taken_up = partial(progress, "taking up where it was")
+    left = kept.left(start.place, start.files, start.folder, start.device, taken_up, **hold)
+    gathered.update(with_time(row, start.times) for row in left)
     fresh = [file for file in start.files if file.path not in gathered]
     folder = None if dry_run else start.folder
     readings = read_captures(start.place, fresh, start.device, folder)
@@ -260,12 +261,6 @@ def _captures(
         away = f"{start.place} went away while it was read"
         raise UsageError(f"{away}; bring it back and ingest again: what was read is kept")
     return gathered.packed(start.folder, partial(progress, "packing captures")), len(fresh)
-
-
-def _counted(rows: Iterator[Capture], progress: Callable[[int, None], None]) -> Iterator[Capture]:
-    for done, row in enumerate(rows, start=1):
-        yield row
-        progress(done, None)
 
 
 def _journaled(

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sidcurate.errors import UsageError
 from sidcurate.schemas import Capture
-from sidcurate.tables.bounded import GROUP_ROWS, Packed, written
+from sidcurate.tables.bounded import GROUP_ROWS, MOST_ROWS, Packed, written
 from sidcurate.tables.columns import Where
 from sidcurate.tables.rows import Rows, arrow_schema, table_of
 
@@ -33,8 +34,17 @@ class Gathering:
     """The captures of some paths. Of two with one path, the one that came later counts."""
 
     def __init__(self, paths: Iterable[str]) -> None:
-        """Take the paths, sorted: those of all captures that may come."""
+        """Take the paths, sorted: those of all captures that may come.
+
+        Raises:
+            UsageError: they are more than a table can hold.
+        """
         self._numbers = {path: number for number, path in enumerate(paths)}
+        if len(self._numbers) > MOST_ROWS:
+            raise UsageError(
+                f"{len(self._numbers)} raws are more than the {MOST_ROWS} that a manifest can hold; ingest the folders "
+                "in theirs one by one, each under a --device of its own"
+            )
         # By path: where its capture stands in the sequence of all that came; -1 as long as none did.
         self._places = np.full(len(self._numbers), -1)
         self._loose: list[Capture] = []

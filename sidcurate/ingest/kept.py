@@ -1,6 +1,6 @@
 """Rows that need not be made again: those of an earlier commit, and those that an interrupted ingest has left."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,14 +57,21 @@ class Commit:
 
 
 def left(
-    place: Place, files: Sequence[RawFile], folder: Path, device: str, *, headers_only: bool = False
+    place: Place,
+    files: Sequence[RawFile],
+    folder: Path,
+    device: str,
+    progress: Callable[[int, None], None],
+    *,
+    headers_only: bool = False,
 ) -> Iterator[Capture]:
     """Yield the rows of some files that an ingest since the last commit has read, and did not come to commit.
 
-    Of two of one file, the later one counts.
+    Of two of one file, the later one counts; `progress` is called with the count of rows so far.
     """
     there = set(files)
-    for file, row in journal.rows(folder, place.name, reading.reader(), device):
+    for done, (file, row) in enumerate(journal.rows(folder, place.name, reading.reader(), device), start=1):
+        progress(done, None)
         if file in there and (headers_only or row.status != "header") and _trace_is_kept(row, folder):
             yield row
 

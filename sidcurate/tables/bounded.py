@@ -25,7 +25,7 @@ from sidcurate.tables import pages
 
 GROUP_ROWS = 1 << 13
 """Rows that are written, decoded and looked at together: few enough to bound the memory."""
-_MOST_ROWS = 1 << 22
+MOST_ROWS = 1 << 22
 _MOST_VALUES_A_ROW = 16
 _MOST_VALUES = 1 << 20  # beyond those by row: one finding may name every raw
 _MOST_UNPACKED_BYTES = 1 << 32
@@ -228,7 +228,7 @@ def _check_sizes(metadata: pq.FileMetaData) -> None:
     chunks = [group.column(number) for group in groups for number in range(group.num_columns)]
     most_values = _MOST_VALUES + _MOST_VALUES_A_ROW * metadata.num_rows
     faults = {
-        "more rows": max(metadata.num_rows, sum(group.num_rows for group in groups)) > _MOST_ROWS,
+        "more rows": max(metadata.num_rows, sum(group.num_rows for group in groups)) > MOST_ROWS,
         "more values in a row": any(chunk.num_values > most_values for chunk in chunks),
         "more bytes when it is unpacked": sum(map(_unpacked_bytes, groups)) > _MOST_UNPACKED_BYTES,
         "more bytes to unpack at once": max(map(_unpacked_bytes, groups), default=0) > _MOST_BYTES_AT_ONCE,
