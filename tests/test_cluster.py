@@ -338,7 +338,7 @@ def test_a_cluster_without_workers_or_scheduler_ends_the_run_which_goes_on_with_
         wait_for(own, 1)
 
         def kill(stage: str, done: int, total: int) -> None:
-            if done == 3:
+            if (stage, done) == ("reading raws", 3):
                 only.kill()
 
         with pytest.raises(MissingResourceError, match=r"no workers for 0\.5 s; start some with `dask worker`"):
@@ -359,11 +359,11 @@ def test_a_worker_that_stands_still_ends_the_run_which_goes_on_without_it(addres
             """Once something has come back, for that may take long, and from then on have little patience."""
             if (stage, done) == ("reading raws", 1):
                 os.kill(pid, signal.SIGSTOP)
-                readers._waits = Waits(answer_s=2, silence_s=4)
+                cluster._waits = Waits(answer_s=2, silence_s=4)
 
         words = rf"nothing has come back from .*{frozen}.* for 4 s, .* then ingest again"
-        with pytest.raises(MissingResourceError, match=words), joined(own) as readers:
-            ingest(folder, tmp_path / "cam", jobs=1, readers=readers, progress=freeze)
+        with pytest.raises(MissingResourceError, match=words), joined(own) as cluster:
+            ingest(folder, tmp_path / "cam", jobs=1, read_captures=cluster.read_captures, progress=freeze)
         with pytest.raises(MissingResourceError, match=rf"{frozen}.* does not answer: .* end or restart it"):
             spread(folder, tmp_path / "cam", own, Waits(answer_s=2))
         os.kill(pid, signal.SIGKILL)
@@ -392,7 +392,7 @@ def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
             pid = client.run_on_scheduler(os.getpid)
 
         def kill(stage: str, done: int, total: int) -> None:
-            if done == 3:
+            if (stage, done) == ("reading raws", 3):
                 os.kill(pid, signal.SIGKILL)
 
         with pytest.raises(MissingResourceError, match="the scheduler of Dask went away"):
