@@ -337,7 +337,7 @@ def test_a_cluster_without_workers_or_scheduler_ends_the_run_which_goes_on_with_
     with scheduler(tmp_path / "own") as own, worker(own, tmp_path) as only:
         wait_for(own, 1)
 
-        def kill(stage: str, done: int, total: int) -> None:
+        def kill(stage: str, done: int, total: int | None) -> None:
             if (stage, done) == ("reading raws", 3):
                 only.kill()
 
@@ -384,15 +384,16 @@ def test_a_worker_that_lives_and_brings_nothing_is_named(tmp_path: Path) -> None
             spread(folder, tmp_path / "cam", own, Waits(silence_s=2))
 
 
-def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("when", "count"), [("listing raws", 8), ("reading raws", 3)])
+def test_a_scheduler_that_goes_away_ends_the_run(tmp_path: Path, when: str, count: int) -> None:
     folder = crowd(tmp_path / "raws", "slow", 8)
     with scheduler(tmp_path) as own, worker(own, tmp_path):
         wait_for(own, 1)
         with Client(own, set_as_default=False) as client:
             pid = client.run_on_scheduler(os.getpid)
 
-        def kill(stage: str, done: int, total: int) -> None:
-            if (stage, done) == ("reading raws", 3):
+        def kill(stage: str, done: int, total: int | None) -> None:
+            if (stage, done, total) == (when, count, 8):
                 os.kill(pid, signal.SIGKILL)
 
         with pytest.raises(MissingResourceError, match="the scheduler of Dask went away"):

@@ -134,7 +134,10 @@ class Cluster:
 
     def _check_workers(self, place: Place) -> None:
         try:
-            self._client.run_on_scheduler(reading.reader)
+            with self._talking():
+                self._client.run_on_scheduler(reading.reader)
+        except MissingResourceError:
+            raise
         except Exception as error:  # whatever comes back from there
             raise _without_us("the scheduler", error) from error
         since = time.monotonic()
