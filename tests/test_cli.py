@@ -105,6 +105,16 @@ def test_a_reader_that_has_seen_enough_is_no_error(talk_too: bool, verb: list[st
     assert (done.returncode, done.stderr or "") == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full is here")
+@pytest.mark.parametrize("output_format", ["table", "csv"])
+def test_results_for_which_there_is_no_space_are_one_message(output_format: str) -> None:
+    command = [sys.executable, "-m", "sidcurate", "rules", "--format", output_format]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=buffered)
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+
+
 @pytest.mark.parametrize(("columns", "wide"), [("60", False), ("200", True)])
 def test_the_rules_fit_a_terminal(columns: str, wide: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", columns)

@@ -89,6 +89,7 @@ class Verbs(click.Group):
             if (lacking := _lacking(error)) is None:
                 raise
             click.echo(f"sidcurate: {lacking}", err=True)
+            _drop_what_cannot_be_printed()
             ctx.exit(MissingResourceError.exit_code)
         except KeyboardInterrupt as interrupt:
             click.echo("sidcurate: interrupted; what was finished is kept", err=True)
@@ -128,9 +129,20 @@ def _silenced() -> bool:
     """Return whether nobody reads what is printed any more, as after `| head`; then it goes nowhere from now on."""
     gone = [stream for stream in (sys.stdout, sys.stderr) if _is_cut(stream)]
     for stream in gone:
-        # What is left in the buffer would be written, and complained about, when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        _turn_away(stream)
     return bool(gone)
+
+
+def _drop_what_cannot_be_printed() -> None:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _turn_away(sys.stdout)
+
+
+def _turn_away(stream: TextIO) -> None:
+    """Let a stream go nowhere: what is left in its buffer would be complained about when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _is_cut(stream: TextIO) -> bool:
