@@ -135,3 +135,10 @@ def test_a_gpu_without_triton_is_told_what_compiling_needs(monkeypatch: pytest.M
     step = Step(network(), "l1", REFERENCE.model_copy(update={"compiled": True}), Group(CPU))
     with pytest.raises(MissingResourceError, match=r"torch.compile fails here \(Cannot find .*, and Triton for a GPU"):
         step(batch(), 1e-3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile imports what torch has deprecated
+def test_no_patch_is_computed_without_compiling_because_there_were_others_before_it() -> None:
+    """torch gives up after eight; the ten sides of `seed2-ps6` ask for nine, and a resumed run meets them otherwise."""
+    Step(network(), "l1", REFERENCE.model_copy(update={"compiled": True}), Group(CPU))
+    assert torch._dynamo.config.recompile_limit >= 256

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from sidcurate.errors import MissingResourceError
@@ -23,6 +23,8 @@ _LOSSES: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l2": functional.mse_loss,
     "l2_half_sum": lambda output, target: functional.mse_loss(output, target, reduction="sum") / (2 * len(target)),
 }
+
+_MOST_COMPILED = 256
 
 
 class Step:
@@ -46,7 +48,7 @@ class Step:
         self._loss, self._group = _LOSSES[loss], group
         self._autocast = partial(torch.autocast, group.device.type, torch.bfloat16, enabled=execution.bf16)
         network = group.wrapped(self.model)
-        self._network: Callable[[Tensor], Tensor] = torch.compile(network) if execution.compiled else network
+        self._network: Callable[[Tensor], Tensor] = _compiled(network) if execution.compiled else network
         self._compiling = _compiling if execution.compiled else nullcontext
 
     def __call__(self, batch: Batch, rate: float) -> float:
@@ -83,6 +85,13 @@ class Step:
         """Take what `state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
+    # Of patches of more sides than it will compile for, torch computes the last ones without: which those are, and so
+    # their bits, would be others in a run that goes on.
+    torch._dynamo.config.recompile_limit = _MOST_COMPILED
+    return torch.compile(network)
 
 
 @contextmanager
