@@ -283,9 +283,7 @@ def test_a_store_that_is_not_there_is_an_error_of_its_own(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")  # Nobody listens to the discard port.
     objects.client.cache_clear()
     for ask in (place.scan, place.standing, lambda: place.read(file)):
-        with pytest.raises(
-            MissingResourceError, match=r"cannot be reached .* see to the line, and to AWS_ENDPOINT_URL"
-        ):
+        with pytest.raises(MissingResourceError, match=r"cannot be reached .* check the network, and AWS_ENDPOINT_URL"):
             ask()
     objects.client.cache_clear()
 

@@ -154,7 +154,7 @@ class Objects:
 
         if isinstance(error, exceptions.ConnectionError):
             raise MissingResourceError(
-                f"{self.name} cannot be reached ({words(error)}); see to the line, and to AWS_ENDPOINT_URL, which "
+                f"{self.name} cannot be reached ({words(error)}); check the network, and AWS_ENDPOINT_URL, which "
                 "names a store other than Amazon's, then run again: what was done is kept"
             ) from error
         answered = isinstance(error, exceptions.ClientError) and _code(error) not in _NOT_ADMITTED
