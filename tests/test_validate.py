@@ -247,13 +247,13 @@ def test_every_manifest_is_judged_by_default_and_one_by_name(root):
     ("arguments", "message"),
     [
         (["--device", "nikon"], "no manifest of device 'nikon'"),
-        (["--ignore", "PAIR201"], "--ignore PAIR201 is not CODE=reason"),
+        (["--ignore", "PAIR201"], "--ignore PAIR201 is not CODE=reason, such as CAP106='two bodies on purpose'"),
         (["--ignore", "PAIR201= "], "--ignore PAIR201=  is not CODE=reason"),
         (["--ignore", "PAIR999=because"], "no rule has the code 'PAIR999'; there are CAP101"),
         (["--select", "PAIR999"], "--select 'PAIR999' is no rule; there are CAP101"),
         (["--limit", "ratio=3"], "no limit is called 'ratio'; there are damaged_row_share"),
         (["--limit", "few_pairs=many"], "limit few_pairs cannot be 'many'"),
-        (["--limit", "few_pairs"], "--limit few_pairs is not NAME=VALUE"),
+        (["--limit", "few_pairs"], "--limit few_pairs is not NAME=VALUE, such as exposure_ratio_high=320"),
     ],
 )
 def test_a_wrong_request_exits_2_and_says_what_is_allowed(root, arguments, message):

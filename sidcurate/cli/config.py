@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FILE = Path("sidcurate.toml")
 _TABLES = ("limits", "ignore")
+_LIMITED = "NAME=VALUE, such as exposure_ratio_high=320"
+_IGNORED = "CODE=reason, such as CAP106='two bodies on purpose'"
 
 
 def standard(
@@ -44,10 +46,10 @@ def standard(
     from sidcurate.validation import Standard
 
     tables = _read(config)
-    ignored = {**tables["ignore"], **_assigned("--ignore", "CODE=reason", ignore)}
+    ignored = {**tables["ignore"], **_assigned("--ignore", _IGNORED, ignore)}
     check_ignored(ignored)
     return Standard(
-        limits=Limits.of({**tables["limits"], **_assigned("--limit", "NAME=VALUE", limits)}),
+        limits=Limits.of({**tables["limits"], **_assigned("--limit", _LIMITED, limits)}),
         ignore=ignored,
         select=_codes(select),
         look=look,
