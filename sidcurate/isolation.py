@@ -24,7 +24,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pebble import ProcessExpired, ProcessPool
-from pebble.pool.base_pool import Task
 from pebble.pool.process import PoolManager
 
 from sidcurate import cores, memory
@@ -69,13 +68,30 @@ class _Recruiting(multiprocessing.context.SpawnContext):
 
 
 class _Manager(PoolManager):
-    """Takes the death of a worker between two items for that of a worker, not for the end of all."""
+    """Gives the death of a worker to the item that it had taken, even where its word that it takes it is read later.
 
-    def find_expired_task(self, worker_id: int) -> Task:
+    Pebble takes a death without an item for the end of all workers. That of one between two items costs nothing.
+    """
+
+    def __init__(self, context: Any, recruiting: _Recruiting) -> None:  # noqa: ANN401 - a type of pebble's own
+        super().__init__(context, recruiting)
+        self._unclaimed: list[tuple[int, int]] = []
+
+    def update_workers(self) -> None:
+        # The system may give the number of a dead worker to a new one.
+        unclaimed = [death for death in self._unclaimed if death[0] not in self.worker_manager.workers]
+        self._unclaimed = []
+        for death in unclaimed:
+            self.handle_worker_expiration(death)
+        super().update_workers()  # type: ignore[no-untyped-call]
+
+    def handle_worker_expiration(self, expiration: tuple[int, int]) -> None:
         try:
-            return super().find_expired_task(worker_id)
-        except BrokenProcessPool as error:  # No worker has an item.
-            raise LookupError from error
+            self.find_expired_task(expiration[0])
+        except (LookupError, BrokenProcessPool):
+            self._unclaimed.append(expiration)
+        else:
+            super().handle_worker_expiration(expiration)
 
 
 class _Pool(ProcessPool):

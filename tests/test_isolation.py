@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pebble.pool.process import PoolManager
 
 from sidcurate.isolation import Failure, crew, map_isolated
 
@@ -179,3 +180,18 @@ def test_the_clock_of_a_worker_is_in_no_zone(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("TZ", "Asia/Kathmandu")
     with crew(1) as workers:
         assert list(map_isolated(clock_at, [0], workers)) == [(0, "1970-01-01T00:00:00")]
+
+
+def test_a_death_that_is_found_before_the_word_of_the_worker_is_read_costs_its_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = PoolManager.process_next_message
+
+    def read_late(manager: PoolManager, timeout: float) -> None:
+        time.sleep(0.3)  # As on a busy machine: pebble looks for the dead ten times a second.
+        read(manager, timeout)
+
+    monkeypatch.setattr(PoolManager, "process_next_message", read_late)
+    with crew(1) as workers:
+        results = dict(map_isolated(misbehave, ["segfault", "a"], workers))
+    assert results == {"segfault": Failure("the reader crashed (SIGSEGV)"), "a": "A"}
