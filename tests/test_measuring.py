@@ -18,7 +18,8 @@ from sidcurate.align import PairFacts
 from sidcurate.align.estimates import Estimate
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError
-from sidcurate.ingest.folder import ingest, pair_again
+from sidcurate.ingest.folder import ingest
+from sidcurate.ingest.matching import pair_again
 from sidcurate.isolation import Crew, crew
 from sidcurate.pairs import measuring, traces
 from sidcurate.schemas import Capture, Pair

@@ -12,7 +12,8 @@ from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import UsageError
 from sidcurate.ingest import sidlist
-from sidcurate.ingest.folder import ingest, pair_again
+from sidcurate.ingest.folder import ingest
+from sidcurate.ingest.matching import pair_again
 from sidcurate.manifests import Manifest
 from sidcurate.source import PairingRules
 from sidcurate.synthetic.dng import DngTags, write_dng

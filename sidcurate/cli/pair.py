@@ -26,7 +26,7 @@ def command(
 ) -> None:
     """Pair the captures of a manifest anew and say why each pair is one, and each other capture none."""
     from sidcurate import manifests
-    from sidcurate.ingest.folder import pair_again
+    from sidcurate.ingest.matching import pair_again
     from sidcurate.source import PairingRules
 
     rules = pairing_rules(pairs_csv, scene_gap_s) or PairingRules()

@@ -1,35 +1,28 @@
 """Files -> Captures, each read once and measured once, in workers that may die; then pairs, a split and a manifest."""
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeAlias
-
-import pyarrow as pa
 
 from sidcurate import manifests, source
 from sidcurate.errors import UsageError
-from sidcurate.ingest import headers, journal, kept, reading, shards
+from sidcurate.ingest import headers, journal, kept, matching, reading, shards
 from sidcurate.ingest.gathering import Gathering
+from sidcurate.ingest.matching import Progress
 from sidcurate.ingest.shards import Shard
 from sidcurate.ingest.times import Times, check_times, with_time
-from sidcurate.isolation import Crew, crew
+from sidcurate.isolation import crew
 from sidcurate.manifests import Given, Manifest
-from sidcurate.pairs import measuring, pairing, splits, traces
+from sidcurate.pairs import pairing, traces
 from sidcurate.places.place import Folder, Place
 from sidcurate.places.scan import RawFile, Scan
-from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
+from sidcurate.schemas import Capture, Pair, Record, Unpaired
 from sidcurate.source import PairingRules, Source
 from sidcurate.tables.bounded import Packed
-from sidcurate.tables.rows import Rows, table_of
-
-Progress: TypeAlias = Callable[[str, int, int | None], None]
-"""Takes a stage in words, the count done in it, and the count to do, None as long as nobody knows it."""
-# What an ingest is made from, and makes. Findings that somebody commits meanwhile are but stale.
-NOT_FINDINGS = Capture, Pair, Unpaired
+from sidcurate.tables.rows import Rows
 
 
 @dataclass(frozen=True)
@@ -62,14 +55,6 @@ class IngestedShard(Scanned):
 
     shard: Shard
     folder: Path
-
-
-@dataclass(frozen=True)
-class PairedAgain:
-    """The pairs that a manifest has now, and the captures in none, by column."""
-
-    pairs: Rows[Pair]
-    unpaired: Rows[Unpaired]
 
 
 @dataclass(frozen=True)
@@ -141,12 +126,12 @@ def ingest(
         packed, read = _captures(start, read_captures or here, progress, headers_only=headers_only, dry_run=dry_run)
         captures = Rows.of(Capture, packed)
         is_stale = any(kept.is_stale(commit.said) for commit in start.commits)
-        known = measured_before(None if is_stale else before)
-        pairs, unpaired = _paired(captures, directory, start.rules, before, known, workers, progress)
+        known = matching.measured_before(None if is_stale else before)
+        pairs, unpaired = matching.paired(captures, directory, start.rules, before, known, workers, progress)
     if not dry_run:
         progress("saving", 0, 1)
         tables: Mapping[type[Record], Given] = {Capture: packed, Pair: pairs, Unpaired: unpaired}
-        made_from = manifests.based_on(before, *NOT_FINDINGS)
+        made_from = manifests.based_on(before, *matching.NOT_FINDINGS)
         manifests.save(directory, tables, based_on=made_from, source=_source(start))
         journal.sweep(directory)
         progress("saving", 1, 1)
@@ -275,70 +260,6 @@ def _journaled(
                 append(file, capture)
             yield capture
             progress("reading raws", done, total)
-
-
-def pair_again(
-    directory: Path,
-    rules: PairingRules,
-    progress: Progress = lambda stage, done, total: None,
-    *,
-    dry_run: bool = False,
-) -> PairedAgain:
-    """Pair the captures of a manifest anew, without reading a raw."""
-    manifest = manifests.load(directory, progress)
-    captures, known = manifest.rows(Capture), measured_before(manifest)
-    with crew() as workers:
-        pairs, unpaired = _paired(captures, directory, rules, manifest, known, workers, progress)
-    if not dry_run:
-        progress("saving", 0, 1)
-        told = source.read(directory).model_copy(update={"pairing": rules})
-        made_from = manifests.based_on(manifest, *NOT_FINDINGS)
-        manifests.save(directory, {Pair: pairs, Unpaired: unpaired}, based_on=made_from, source=told)
-        progress("saving", 1, 1)
-    return PairedAgain(Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired))
-
-
-def _paired(
-    captures: Rows[Capture],
-    directory: Path,
-    rules: PairingRules,
-    before: Manifest | None,
-    known: measuring.Known,
-    workers: Crew,
-    progress: Progress,
-) -> tuple[Packed, pa.Table]:
-    """Return the pairs of captures, measured, and the captures in none."""
-    found = pair(captures.views(), rules, parts_of(before), partial(progress, "pairing captures"))
-    pairs = measuring.measured(found.pairs, captures, directory, known, workers, progress)
-    return pairs, table_of(Unpaired, found.unpaired)
-
-
-def measured_before(manifest: Manifest | None) -> measuring.Known:
-    """Return what is known of the pixels of the pairs of a manifest, where there is one."""
-    return measuring.Known.of(manifest.rows(Pair), manifest.rows(Capture)) if manifest else measuring.Known.nothing()
-
-
-def parts_of(manifest: Manifest | None) -> dict[str, Split]:
-    """Return the part of each scene of a manifest, where there is one, that has one."""
-    return {scene: part for scene, part in manifest.rows(Pair).facts("scene_id", "split") if part} if manifest else {}
-
-
-def pair(
-    captures: Sequence[Capture],
-    rules: PairingRules,
-    parts: Mapping[str, Split],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> pairing.Pairing:
-    """Return the pairs with a default split; scenes that already have a part keep it."""
-    if rules.told is None:
-        paired = pairing.pair(captures, rules.scene_gap_s, progress)
-    else:
-        paired = pairing.pair_as_told(captures, rules.told)
-    scenes = {row.scene_id for row in paired.pairs}
-    assigned = splits.assign(scenes, splits.default_counts(len(scenes)), kept=parts)
-    for place, match in enumerate(paired.pairs):  # In place: two lists of a million matches are a gigabyte.
-        paired.pairs[place] = match._replace(split=assigned.get(match.scene_id))
-    return paired
 
 
 def _source(start: _Start) -> Source:

@@ -12,7 +12,7 @@ from pathlib import Path
 from sidcurate import manifests, source
 from sidcurate.align import trace
 from sidcurate.errors import IntegrityError, UsageError
-from sidcurate.ingest import folder, kept, reading, shards
+from sidcurate.ingest import kept, matching, reading, shards
 from sidcurate.ingest.gathering import Gathering
 from sidcurate.ingest.shards import Part
 from sidcurate.isolation import crew
@@ -68,16 +68,16 @@ def merge(
     table = _gathered(parts, directory)
     captures = Rows.of(Capture, table)
     show = partial(progress, "pairing captures")
-    paired = folder.pair(captures.views(), said.source.pairing, folder.parts_of(before), show)
+    paired = matching.pair(captures.views(), said.source.pairing, matching.parts_of(before), show)
     if dry_run:
         return Merged(parts, captures, paired.pairs, directory)
-    known = folder.measured_before(None if kept.is_stale(last) else before)
+    known = matching.measured_before(None if kept.is_stale(last) else before)
     _take_traces(parts, directory, progress)
     with crew(jobs) as workers:
         pairs = measuring.measured(paired.pairs, captures, directory, known, workers, progress)
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
-    made_from = manifests.based_on(before, *folder.NOT_FINDINGS)
+    made_from = manifests.based_on(before, *matching.NOT_FINDINGS)
     tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: table_of(Unpaired, paired.unpaired)}
     manifests.save(directory, tables, based_on=made_from, source=told)
     return Merged(parts, captures, paired.pairs, directory)
