@@ -10,6 +10,7 @@ from sidcurate import manifests
 from sidcurate.cli import main
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.manifests import Manifest
+from sidcurate.schemas import Capture, Finding
 from sidtrain.recipe import Recipe
 from sidtrain.study import fewpairs
 from sidtrain.study.curve import Curve
@@ -145,6 +146,28 @@ def test_a_training_begun_from_other_weights_is_none_of_the_curve(session: Path,
     assert result.exit_code == 2
     assert "fine-tuned-001-0 was begun from" in result.stderr
     assert "whose weights are not those of" in result.stderr
+
+
+def shot_with(folder: Path, red: float) -> Manifest:
+    """Write a session whose long frames all state one white balance."""
+    directory = small_session.write_session(folder, SPLITS[2:]).directory
+    captures = [
+        frame.model_copy(update={"white_balance": (red, 1.0, 1.5)}) for frame in manifests.load(directory).captures
+    ]
+    manifests.save(directory, {Capture: captures})
+    sums = {name: of_table for name, of_table in manifests.load(directory).sums.items() if name != "findings.parquet"}
+    manifests.save(directory, {Finding: []}, judged={"sums": sums})
+    return manifests.load(directory)
+
+
+def test_the_zero_shot_network_is_judged_by_the_white_balance_of_today(session: Path, tmp_path: Path) -> None:
+    """A checkpoint of the same camera, from when another one was the median of its frames."""
+    recipe = fewpairs_recipe(session).model_copy(update={"white_balance": "fixed"})
+    before, today = shot_with(tmp_path / "a", 2.0), shot_with(tmp_path / "b", 3.0)
+    ((old, _),) = fewpairs.train(fewpairs.plan(before, recipe, (1,), 1), before, tmp_path / "old", tmp_path, jobs=1)
+    trainings = fewpairs.plan(today, recipe, (1,), 1, tmp_path / "old" / old.name)
+    assert len(list(fewpairs.train(trainings, today, tmp_path / "new", tmp_path, jobs=1))) == 2
+    assert fewpairs.draw(trainings, today, tmp_path / "new", tmp_path, jobs=1).zero_shot is not None
 
 
 def test_a_dry_run_names_the_trainings_and_writes_nothing(session: Path, tmp_path: Path) -> None:

@@ -163,7 +163,8 @@ def _seeded(recipe: Recipe, repeat: int) -> Recipe:
 def _zero_shot(init: Path, recipe: Recipe, folder: Path) -> Path:
     """Return the checkpoint before any training, with the input and the targets that the trainings have."""
     model, sidecar = checkpoint.load(init)
-    checkpoint.save(folder, model, sidecar.model_copy(update={"recipe": recipe, **checkpoint.input_of(recipe)}))
+    theirs = {"recipe": recipe, "white_balance": None, **checkpoint.input_of(recipe)}
+    checkpoint.save(folder, model, sidecar.model_copy(update=theirs))
     return folder
 
 
