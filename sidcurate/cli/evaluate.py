@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sidcurate.schemas import Split
     from sidtrain.evaluation.metrics import SsimVariant
     from sidtrain.evaluation.scores import Comparison, Evaluation, NetworkUsed, Summary
+    from sidtrain.evaluation.written import Written
     from sidtrain.recipe import DeviceType
 
 
@@ -110,6 +111,10 @@ def command(
             progress=report,
         )
     _PRINTERS[output_format](written.evaluation)
+    _say_where(written)
+
+
+def _say_where(written: "Written") -> None:
     if written.replaced is not None and written.replaced != written.scenes:
         say(
             f"{written.record} was of {counted(len(written.replaced), 'scene')}, not the same ones, and has been "

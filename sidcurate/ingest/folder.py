@@ -129,12 +129,9 @@ def ingest(
         known = matching.measured_before(None if is_stale else before)
         pairs, unpaired = matching.paired(captures, directory, start.rules, before, known, workers, progress)
     if not dry_run:
-        progress("saving", 0, 1)
         tables: Mapping[type[Record], Given] = {Capture: packed, Pair: pairs, Unpaired: unpaired}
-        made_from = manifests.based_on(before, *matching.NOT_FINDINGS)
-        manifests.save(directory, tables, based_on=made_from, source=_source(start))
+        matching.save(directory, tables, before, _source(start), progress)
         journal.sweep(directory)
-        progress("saving", 1, 1)
     gone = captures.places("path", before.rows(Capture).arrow("path")) < 0 if before else captures.nowhere()
     rows = Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired)
     return Ingested(start.found, captures, read, *rows, directory, int(gone.sum()))

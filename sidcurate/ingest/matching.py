@@ -10,17 +10,17 @@ import pyarrow as pa
 
 from sidcurate import manifests, source
 from sidcurate.isolation import Crew, crew
-from sidcurate.manifests import Manifest
+from sidcurate.manifests import Given, Manifest
 from sidcurate.pairs import measuring, pairing, splits
-from sidcurate.schemas import Capture, Pair, Split, Unpaired
-from sidcurate.source import PairingRules
+from sidcurate.schemas import Capture, Pair, Record, Split, Unpaired
+from sidcurate.source import PairingRules, Source
 from sidcurate.tables.bounded import Packed
 from sidcurate.tables.rows import Rows, table_of
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 """Takes a stage in words, the count done in it, and the count to do, None as long as nobody knows it."""
 # What an ingest is made from, and makes. Findings that somebody commits meanwhile are but stale.
-NOT_FINDINGS = Capture, Pair, Unpaired
+_NOT_FINDINGS = Capture, Pair, Unpaired
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,8 @@ def pair_again(
     with crew() as workers:
         pairs, unpaired = paired(captures, directory, rules, manifest, known, workers, progress)
     if not dry_run:
-        progress("saving", 0, 1)
         told = source.read(directory).model_copy(update={"pairing": rules})
-        made_from = manifests.based_on(manifest, *NOT_FINDINGS)
-        manifests.save(directory, {Pair: pairs, Unpaired: unpaired}, based_on=made_from, source=told)
-        progress("saving", 1, 1)
+        save(directory, {Pair: pairs, Unpaired: unpaired}, manifest, told, progress)
     return PairedAgain(Rows.of(Pair, pairs), Rows.of(Unpaired, unpaired))
 
 
@@ -65,6 +62,15 @@ def paired(
     found = pair(captures.views(), rules, parts_of(before), partial(progress, "pairing captures"))
     pairs = measuring.measured(found.pairs, captures, directory, known, workers, progress)
     return pairs, table_of(Unpaired, found.unpaired)
+
+
+def save(
+    directory: Path, tables: Mapping[type[Record], Given], before: Manifest | None, said: Source, progress: Progress
+) -> None:
+    """Commit tables that were made from those of a manifest, where there was one; errors as of `manifests.save`."""
+    progress("saving", 0, 1)
+    manifests.save(directory, tables, based_on=manifests.based_on(before, *_NOT_FINDINGS), source=said)
+    progress("saving", 1, 1)
 
 
 def measured_before(manifest: Manifest | None) -> measuring.Known:

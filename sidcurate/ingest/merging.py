@@ -4,7 +4,7 @@ A pair needs the traces of both its frames, which may lie in two shards: pairs a
 """
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from sidcurate.align import trace
 from sidcurate.errors import IntegrityError, UsageError
 from sidcurate.ingest import kept, matching, reading, shards
 from sidcurate.ingest.gathering import Gathering
+from sidcurate.ingest.matching import Progress
 from sidcurate.ingest.shards import Part
 from sidcurate.isolation import crew
 from sidcurate.manifests import Given
@@ -42,7 +43,7 @@ def merge(
     manifests_root: Path,
     *,
     jobs: int | None = None,
-    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
     dry_run: bool = False,
 ) -> Merged:
     """Write the manifest of a device from all its shards; the shards stay as they are, and no raw is read.
@@ -77,13 +78,12 @@ def merge(
         pairs = measuring.measured(paired.pairs, captures, directory, known, workers, progress)
     seen = {path: state for part in parts for path, state in part.statement.source.seen.items()}
     told = said.source.model_copy(update={"seen": dict(sorted(seen.items()))})
-    made_from = manifests.based_on(before, *matching.NOT_FINDINGS)
     tables: dict[type[Record], Given] = {Capture: table, Pair: pairs, Unpaired: table_of(Unpaired, paired.unpaired)}
-    manifests.save(directory, tables, based_on=made_from, source=told)
+    matching.save(directory, tables, before, told, progress)
     return Merged(parts, captures, paired.pairs, directory)
 
 
-def _parts(folders: Iterable[Path], progress: Callable[[str, int, int], None]) -> list[Part]:
+def _parts(folders: Iterable[Path], progress: Progress) -> list[Part]:
     """Return the shards by number; of copies one.
 
     Raises:
@@ -107,7 +107,7 @@ def _gathered(parts: Sequence[Part], directory: Path) -> Packed:
     return gathered.packed(directory)
 
 
-def _take_traces(parts: Sequence[Part], directory: Path, progress: Callable[[str, int, int], None]) -> None:
+def _take_traces(parts: Sequence[Part], directory: Path, progress: Progress) -> None:
     """Copy the traces that the manifest does not have; under their hashes they meet nothing else.
 
     Raises:

@@ -120,11 +120,7 @@ def finetune(
             say(line)
         run = Run(run_dir, manifest, recipe, chosen, initial, _reference(group))
         with history.only_writer(run_dir) if group.leads else nullcontext():
-            begin: Callable[..., tuple[Run, Step, Position]] = partial(_begun, tune=tune)
-            if resume:
-                state = runs.load_state(run_dir)
-                run = replace(run, execution=runs.require_same(run, state))  # or refused, before hours of decoding
-                begin = partial(_resumed, state=state)
+            run, begin = _ahead(run, resume, tune)
             scenes = decode(manifest, recipe, chosen, store_dir, jobs, on_store, group)
             for remark in policies.remarks(scenes.entries, recipe):
                 say(remark)
@@ -172,6 +168,14 @@ def _beginning(
     history.require_free(run_dir, resume)
     group.part(recipe.batch)
     return initial_network(recipe, init)
+
+
+def _ahead(run: Run, resume: bool, tune: bool) -> tuple[Run, Callable[..., tuple[Run, Step, Position]]]:
+    """Return the run and what begins it; to resume another one is refused here, before hours of decoding."""
+    if not resume:
+        return run, partial(_begun, tune=tune)
+    state = runs.load_state(run.directory)
+    return replace(run, execution=runs.require_same(run, state)), partial(_resumed, state=state)
 
 
 def initial_network(recipe: Recipe, init: Path | None) -> tuple[Unet, InitialWeights]:
