@@ -47,6 +47,21 @@ class Failure:
     reason: str
 
 
+class _Worker(multiprocessing.context.SpawnProcess):
+    """Computes by one thread: the files are the parallelism."""
+
+    def start(self) -> None:
+        # Libraries read this as they are loaded, and a worker first loads those of the script that started it.
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = "1"
+        try:
+            super().start()
+        finally:
+            del os.environ["OMP_NUM_THREADS"]
+            if before is not None:
+                os.environ["OMP_NUM_THREADS"] = before
+
+
 class _Recruiting(multiprocessing.context.SpawnContext):
     """Starts workers, and counts the starts since an item last came back: pebble replaces the dead without end.
 
@@ -64,7 +79,7 @@ class _Recruiting(multiprocessing.context.SpawnContext):
     ) -> multiprocessing.context.SpawnProcess:
         """Return a new worker."""
         self.in_vain += 1
-        return multiprocessing.context.SpawnProcess(None, target, name, args, kwargs)
+        return _Worker(None, target, name, args, kwargs)
 
 
 class _Manager(PoolManager):
@@ -240,8 +255,6 @@ def _prepare_worker(memory_bytes: int, parent: int) -> None:
     # LibRaw writes to stderr what it raises too; between the parent's lines it would only confuse.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     memory.keep_freed()
-    # One thread a process: the files are the parallelism.
-    os.environ["OMP_NUM_THREADS"] = "1"
     # Of a header that counts seconds (CRW) LibRaw would say another hour in each zone; the camera's clock knows none.
     os.environ["TZ"] = "UTC"
     time.tzset()

@@ -195,3 +195,27 @@ def test_a_death_that_is_found_before_the_word_of_the_worker_is_read_costs_its_i
     with crew(1) as workers:
         results = dict(map_isolated(misbehave, ["segfault", "a"], workers))
     assert results == {"segfault": Failure("the reader crashed (SIGSEGV)"), "a": "A"}
+
+
+THREADS = """
+import os
+from sidcurate.isolation import crew, map_isolated
+as_loaded = os.environ.get("OMP_NUM_THREADS")
+def in_worker(nothing):
+    return as_loaded
+if __name__ == "__main__":
+    with crew(1) as workers:
+        ((_, there),) = map_isolated(in_worker, [0], workers)
+    print(there, as_loaded, os.environ.get("OMP_NUM_THREADS"))
+"""
+
+
+@pytest.mark.parametrize("threads", [None, "3"])
+def test_what_a_script_loads_computes_by_one_thread_in_a_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: str | None
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if threads:
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+    ended = run_script(tmp_path / "script.py", THREADS)
+    assert ended.stdout == f"1 {threads} {threads}\n", ended.stderr
