@@ -78,7 +78,8 @@ def markdown(rows: list[Row]) -> str:
     """Return the rows as a Markdown table, with the machine."""
     lines = ["| what | peer, in the same run | times the peer (range) | rate |", "|---|---|---|---|"]
     lines += [f"| {entry.what} | {entry.peer} | {_spread(entry.ratios)} | {entry.rate} |" for entry in rows]
-    lines.append(f"\n{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}, {ROUNDS} rounds")
+    machine = f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
+    lines.append(f"\n{machine}; {ROUNDS} rounds where a row shows a range and names no other count")
     return "\n".join(lines)
 
 
