@@ -26,10 +26,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 """Takes a count of rows done, and the count to do."""
 
 
-def _silent(done: int, total: int) -> None:
-    """Show nothing."""
-
-
 class Gathering:
     """The captures of some paths. Of two with one path, the one that came later counts."""
 
@@ -62,7 +58,7 @@ class Gathering:
             if len(self._loose) == _RECORDS:
                 self._pack_loose()
 
-    def extend(self, rows: Rows[Capture], where: Where, progress: Progress = _silent) -> None:
+    def extend(self, rows: Rows[Capture], where: Where, progress: Progress = lambda done, total: None) -> None:
         """Take some of many rows."""
         self._pack_loose()
         for start in range(0, len(rows), GROUP_ROWS):
@@ -73,7 +69,7 @@ class Gathering:
             self._pack(table)
             progress(min(start + GROUP_ROWS, len(rows)), len(rows))
 
-    def packed(self, folder: Path, progress: Progress = _silent) -> Packed:
+    def packed(self, folder: Path, progress: Progress = lambda done, total: None) -> Packed:
         """Return the captures of all paths, each of which must have come, as the table of a folder."""
         self._pack_loose()
         return Packed(folder / f"{Capture.table}.parquet", written(arrow_schema(Capture), self._sorted(progress)))
