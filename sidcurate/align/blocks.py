@@ -61,8 +61,9 @@ def _in_view(corners: Corners, size: tuple[int, ...]) -> Bool[np.ndarray, "a b"]
 
 def _block_means(planes: np.ndarray, shape: tuple[int, ...]) -> Float32[np.ndarray, "4 h w"]:
     tall, wide = shape
-    whole = planes[:, : tall * BLOCK_BINS, : wide * BLOCK_BINS]
-    return np.asarray(whole.reshape(-1, tall, BLOCK_BINS, wide, BLOCK_BINS).mean(axis=(2, 4), dtype=np.float32))
+    whole = planes[:, : tall * BLOCK_BINS, : wide * BLOCK_BINS].reshape(-1, tall, BLOCK_BINS, wide * BLOCK_BINS)
+    rows = np.add.reduce(whole, axis=2, dtype=np.float32).reshape(-1, tall, wide, BLOCK_BINS)
+    return np.asarray(rows @ np.full(BLOCK_BINS, BLOCK_BINS**-2, np.float32))
 
 
 def _displaced_corners(trace: Trace, shape: tuple[int, ...], displacement: Float64[np.ndarray, "3"]) -> Corners:

@@ -4,6 +4,7 @@ Both are measured on the green crops of a trace, so that no pass over the mosaic
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ def sharpness(trace: Trace) -> Estimate | None:
         return None
     tiles = np.minimum(tiles, np.quantile(tiles, 1 - lights))
     tiles -= tiles.mean(axis=(1, 2), keepdims=True)
-    fine, coarse = (_power(tiles, Waves(_TILE, _TILE, band)) for band in (_FINE, _COARSE))
+    fine, coarse = _powers(tiles, _FINE, _COARSE)
     if coarse.value <= _TELLING_SE * coarse.se:  # Both are 0 where all is one code.
         return None
     ratio = max(fine.value, 0.0) / coarse.value
@@ -105,10 +106,15 @@ def _without_detail(variances: Float64[np.ndarray, " n"]) -> Estimate:
     return Estimate(least, _QUARTILE_SE * chance * least / math.sqrt(len(variances))).widened(float(middle) - least)
 
 
-def _power(tiles: Float32[np.ndarray, "n t t"], waves: Waves) -> Estimate:
-    """Return the shared power in a band, in that of a power of 1 over the square of the frequency."""
-    power = shared_power(*waves.halves(tiles)) / (1 / (waves.cycles**2).sum(axis=0)).sum()
-    return Estimate(float(power.real.sum()), float(np.linalg.norm(power.imag)))
+def _powers(tiles: Float32[np.ndarray, "n t t"], *bands: tuple[float, float]) -> Iterator[Estimate]:
+    """Yield the shared power in each band, in that of a power of 1 over the square of the frequency."""
+    waves = Waves(_TILE, _TILE, (min(map(min, bands)), max(map(max, bands))))
+    even, odd = waves.halves(tiles)
+    squares = (waves.cycles**2).sum(axis=0)
+    for low, high in bands:
+        inside = (squares >= low**2) & (squares <= high**2)
+        power = shared_power(even[:, inside], odd[:, inside]) / (1 / squares[inside]).sum()
+        yield Estimate(float(power.real.sum()), float(np.linalg.norm(power.imag)))
 
 
 def _tiles(crops: Float32[np.ndarray, "n c c"], side: int) -> Float32[np.ndarray, "m s s"]:

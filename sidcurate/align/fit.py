@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int64
+from jaxtyping import Bool, Float64
 
 from sidcurate.align.blocks import Blocks
 from sidcurate.align.estimates import Estimate
@@ -18,7 +18,7 @@ from sidcurate.align.trace import Trace
 
 _FEWEST_BLOCKS = 60
 _ROUNDS, _FLAT_ROUNDS = 6, 3
-_FLAT_COLUMNS = 5
+_FLAT_VALUES = 5
 # Tukey's constant: 95 % efficient on Gaussian noise.
 _OUTLIER_SE = 4.685
 _SD_OF_MEDIAN = 1.4826
@@ -32,7 +32,6 @@ _LEAST_DITHER = 0.5
 CODE_ERROR_STEPS = math.exp(-2 * (math.pi * _LEAST_DITHER) ** 2) / math.pi
 """Largest error, in code steps, of the mean of many codes under such noise (Widrow 1956)."""
 
-_SURROUNDING_BLOCKS = 1
 _DIFFERENT_SE = 3.0
 _ROUNDING_VARIANCE = 1 / 12
 
@@ -109,7 +108,7 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> L
     if bent_at <= 0:
         return None
     design, around = (_design(pair, light, bent_at) for light in (long, _surroundings(long.reshape(shape), pair.valid)))
-    fitted = _fitted(design[:, :-1], around[:, :-1], short, long, valid, least_noise)
+    fitted = _fitted(design[:-1], around[:-1], short, long, valid, least_noise)
     if fitted is None:
         return None
     noise, weights = fitted
@@ -122,14 +121,14 @@ def line(pair: Blocks, black: Float64[np.ndarray, "4"], least_noise: float) -> L
     covariance, bent_covariance = (_jackknife(lines, columns) for columns in (7, 8))
     bend = Estimate(float(bent[-1] / values[4]), float(bent_covariance[-1, -1] ** 0.5 / values[4]))
     bent_by = (bent[:-1] - values) * (abs(bend.value) > _BENT_SE * bend.se)
-    expected = design[:, 4:-1] @ values[4:]
+    expected = values[4:] @ design[4:-1]
     return Line(
         values=values,
         covariance=covariance,
         bend=bend,
         bent_by=bent_by,
         expected_dn=expected.reshape(shape),
-        left_dn=(short - design[:, :-1] @ values).reshape(shape),
+        left_dn=(short - values @ design[:-1]).reshape(shape),
         noise_dn=noise.reshape(shape),
         light_spread=_light_spread(pair, long, weights),
         used=weights.reshape(shape) > 0,
@@ -151,29 +150,33 @@ def least_noise_dn(trace: Trace, of_sites: int) -> float:
     return float(trace.code_step * ((_LEAST_DITHER**2 + _ROUNDING_VARIANCE) / of_sites) ** 0.5)
 
 
-def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Float64[np.ndarray, "n 8"]:
-    """Return the columns: a zero for each position, light, light times place down and across, light squared."""
+def _design(pair: Blocks, long: Float64[np.ndarray, " n"], bent_at: float) -> Float64[np.ndarray, "8 n"]:
+    """Return what the values are multiplied by: a zero for each position, light, light by place, light squared."""
     y, x = (np.broadcast_to(along, pair.valid.shape).reshape(-1) for along in (pair.y, pair.x))
-    zeros = np.repeat(np.eye(4), long.size // 4, axis=0)
-    return np.column_stack([zeros, long, long * y, long * x, long * long / bent_at])
+    zeros = np.repeat(np.eye(4), long.size // 4, axis=1)
+    return np.vstack([zeros, long, long * y, long * x, long * long / bent_at])
 
 
 def _surroundings(long: Float64[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"]) -> Float64[np.ndarray, " n"]:
     """Return the light around each block, itself included: the mean of the valid ones."""
-    sums, counts = (np.stack([pooled(plane) for plane in planes]) for planes in (long * valid, valid))
+    sums, counts = pooled(long * valid), pooled(valid.astype(np.float64))
     return np.asarray(sums / np.maximum(counts, 1)).reshape(-1)
 
 
-def pooled(plane: Float64[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:
+def pooled(planes: Float64[np.ndarray, "*n h w"]) -> Float64[np.ndarray, "*n h w"]:
     """Return the sums over each block and its neighbors; beyond the edges nothing."""
-    padded = np.pad(plane.astype(np.float64), _SURROUNDING_BLOCKS)
-    side = 2 * _SURROUNDING_BLOCKS + 1
-    return np.asarray(np.lib.stride_tricks.sliding_window_view(padded, (side, side)).sum(axis=(2, 3)))
+    sums = planes.copy()
+    sums[..., 1:, :] += planes[..., :-1, :]
+    sums[..., :-1, :] += planes[..., 1:, :]
+    pools = sums.copy()
+    pools[..., 1:] += sums[..., :-1]
+    pools[..., :-1] += sums[..., 1:]
+    return pools
 
 
 def _fitted(
-    design: Float64[np.ndarray, "n k"],
-    around: Float64[np.ndarray, "n k"],
+    design: Float64[np.ndarray, "k n"],
+    around: Float64[np.ndarray, "k n"],
     short: Float64[np.ndarray, " n"],
     long: Float64[np.ndarray, " n"],
     valid: Bool[np.ndarray, " n"],
@@ -181,19 +184,21 @@ def _fitted(
 ) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]] | None:
     """Return the noise of each block, and its weight, after rounds of fitting and judging what is left."""
     by_light = np.flatnonzero(valid)[np.argsort(long[valid])]
-    groups = np.array_split(by_light, _NOISE_GROUPS)
+    groups = by_light[: len(by_light) // _NOISE_GROUPS * _NOISE_GROUPS].reshape(_NOISE_GROUPS, -1)
+    levels = long[groups].mean(axis=1)
     noise = np.sqrt(np.maximum(long, max(float(np.median(long[valid])), 1.0)))
     kept, told = np.ones_like(short), valid
     for turn in range(_ROUNDS):
         weights = told * kept / noise**2
         # A gain that may slope from the start would follow what moved at one side.
-        columns = _FLAT_COLUMNS if turn < _FLAT_ROUNDS else design.shape[1]
-        solved = _solution(*_normal(design[:, :columns], around[:, :columns], short, weights))
+        count = _FLAT_VALUES if turn < _FLAT_ROUNDS else len(design)
+        solved = _solution(*_normal(design[:count], around[:count], short, weights))
         if solved is None:
             return None
         values: Float64[np.ndarray, " k"] = solved
-        left = np.abs(short - design[:, :columns] @ values)
-        noise = _noise(left, long, groups)
+        left = np.abs(short - values @ design[:count])
+        typical = np.median(left[groups], axis=1) * _SD_OF_MEDIAN
+        noise = np.maximum(np.interp(long, levels, typical), _SMALLEST_DN)
         dithered = _brighter_than_quiet(long, noise, valid, least_noise)
         told = dithered if _are_enough(dithered) else valid
         share = left / (_OUTLIER_SE * noise)
@@ -221,18 +226,9 @@ def _are_enough(told: Bool[np.ndarray, "4 *n"]) -> bool:
     return bool(told.reshape(4, -1).sum(axis=1).min() >= _FEWEST_BLOCKS)
 
 
-def _noise(
-    left: Float64[np.ndarray, " n"], long: Float64[np.ndarray, " n"], groups: list[Int64[np.ndarray, " m"]]
-) -> Float64[np.ndarray, " n"]:
-    """Return the standard deviation of each block, from blocks of like light."""
-    level = [long[group].mean() for group in groups]
-    typical = [np.median(left[group]) * _SD_OF_MEDIAN for group in groups]
-    return np.asarray(np.maximum(np.interp(long, level, typical), _SMALLEST_DN))
-
-
 def _lines(
-    design: Float64[np.ndarray, "n k"],
-    around: Float64[np.ndarray, "n k"],
+    design: Float64[np.ndarray, "k n"],
+    around: Float64[np.ndarray, "k n"],
     short: Float64[np.ndarray, " n"],
     weights: Float64[np.ndarray, " n"],
     shape: tuple[int, ...],
@@ -253,8 +249,8 @@ def _differ(plain: list[NormalEquations], careful: list[NormalEquations]) -> boo
 
 
 def _normal(
-    design: Float64[np.ndarray, "*l n k"],
-    around: Float64[np.ndarray, "*l n k"],
+    design: Float64[np.ndarray, "*l k n"],
+    around: Float64[np.ndarray, "*l k n"],
     short: Float64[np.ndarray, "*l n"],
     weights: Float64[np.ndarray, "*l n"],
 ) -> NormalEquations:
@@ -264,8 +260,8 @@ def _normal(
     by a focus that differs. Such an error of the regressor would flatten the line; its surroundings, as an instrument
     (Reiersol 1941), keep what is lost to a neighbor.
     """
-    scaled = (around * weights[..., None]).swapaxes(-1, -2)
-    return scaled @ design, (scaled @ short[..., None])[..., 0]
+    scaled = around * weights[..., None, :]
+    return scaled @ design.swapaxes(-1, -2), (scaled @ short[..., None])[..., 0]
 
 
 def _solved(lines: NormalEquations, columns: int) -> Float64[np.ndarray, " k"] | None:
@@ -312,6 +308,6 @@ def _spread(without: Float64[np.ndarray, "l k"]) -> Float64[np.ndarray, "k k"]:
     return np.asarray((len(without) - 1) / len(without) * spread.T @ spread)
 
 
-def _in_lines(array: Float64[np.ndarray, "n *k"], shape: tuple[int, ...], axis: int) -> Float64[np.ndarray, "l m *k"]:
-    grid = np.moveaxis(array.reshape(*shape, *array.shape[1:]), axis, 0)
-    return grid.reshape(len(grid), -1, *array.shape[1:])
+def _in_lines(array: Float64[np.ndarray, "*k n"], shape: tuple[int, ...], axis: int) -> Float64[np.ndarray, "l *k m"]:
+    grid = np.moveaxis(array.reshape(*array.shape[:-1], *shape), axis - len(shape), 0)
+    return grid.reshape(len(grid), *array.shape[:-1], -1)

@@ -127,7 +127,7 @@ def _without_outliers(
     """Return which samples are neither lights nor hot pixels. One mask for both frames leaves their ratio as it is."""
     dark = there < np.quantile(there[:, ::3, ::3], cut_quantile)
     left = here - np.float32(gain) * there
-    sample = left[:, ::3][dark[:, ::3]]
+    sample = left[:, ::3, ::3][dark[:, ::3, ::3]]
     middle = np.median(sample) if sample.size else np.float32(0)
     spread = np.median(np.abs(sample - middle)) if sample.size else np.float32(0)
     return np.asarray(dark & (np.abs(left - middle) < _OUTLIER_MEDIANS * spread))

@@ -73,9 +73,10 @@ def match(
     Returns:
         The match; None where one frame is blank.
     """
-    s1, s2, l1, l2 = (_spectrum(plane, clipped_share) for plane in (*short, *long))
-    s_mean, l_mean = (s1 + s2) / 2, (l1 + l2) / 2
     size = short.shape[1:]
+    slow = _slow_waves(size)
+    s1, s2, l1, l2 = (_spectrum(plane, clipped_share, slow) for plane in (*short, *long))
+    s_mean, l_mean = (s1 + s2) / 2, (l1 + l2) / 2
     s_power, l_power = _dot(s1, s2, size), _dot(l1, l2, size)
     noise_power = _noise_power(s1 - s2)
     noise = _total(np.abs(l_mean) ** 2 * noise_power, size) ** 0.5 / (size[0] * size[1])
@@ -111,9 +112,8 @@ def _correlation(
     return Estimate(float(cosines.mean()), float(max(cosines.std(), _LEAST_SPREAD) / count**0.5))
 
 
-def _spectrum(plane: Plane, clipped_share: float) -> Spectrum:
-    """Return the spectrum of a plane: outliers cut, the clipped filled in, edges tapered, slowest waves removed."""
-    slow = _slow_waves(plane.shape)
+def _spectrum(plane: Plane, clipped_share: float, slow: Power) -> Spectrum:
+    """Return the spectrum of a plane: outliers cut, the clipped filled in, edges tapered, slow waves removed."""
     if clipped_share > _OUTLIERS:
         plane = _filled(plane, plane >= np.quantile(plane[::2, ::2], 1 - clipped_share), slow)
     cut = np.clip(plane, *np.quantile(plane[::2, ::2], (_OUTLIERS, 1 - _OUTLIERS)))

@@ -168,16 +168,18 @@ def _refined(
 
 def _prepared(planes: Float32[np.ndarray, "n a b"], starts: Int64[np.ndarray, "n 2"], trace: Trace) -> _Tiles:
     ceiling = np.quantile(planes[:, ::3, ::3], trace.cut_quantile)
-    too_bright = _smoothed((planes >= ceiling).astype(np.float32))
-    return _Tiles(_smoothed(np.minimum(planes, ceiling)), starts + _SMOOTHED_AWAY, too_bright == 0)
+    smooth = _with_neighbors(np.minimum(planes, ceiling), np.add) / np.float32(4 ** (2 * _SMOOTHED_AWAY))
+    return _Tiles(smooth, starts + _SMOOTHED_AWAY, ~_with_neighbors(planes >= ceiling, np.logical_or))
 
 
-def _smoothed(planes: Float32[np.ndarray, "n a b"]) -> Float32[np.ndarray, "n A B"]:
-    """Return planes after a binomial filter, two samples less at each edge; slopes then hold over a sample."""
-    for axis in (1, 2):
-        p = np.moveaxis(planes, axis, 0)
-        p = 0.375 * p[2:-2] + 0.25 * (p[1:-3] + p[3:-1]) + 0.0625 * (p[:-4] + p[4:])
-        planes = np.moveaxis(p, 0, axis)
+def _with_neighbors(planes: np.ndarray, combined: np.ufunc) -> np.ndarray:
+    """Return samples combined with their neighbors, over and over, two samples less at each edge.
+
+    Sums so become those of a binomial filter, after which slopes hold over a sample.
+    """
+    for _ in range(2 * _SMOOTHED_AWAY):
+        planes = combined(planes[:, 1:], planes[:, :-1])
+        planes = combined(planes[:, :, 1:], planes[:, :, :-1])
     return planes
 
 
@@ -209,11 +211,11 @@ def _normal_equations(
     part_y = (down - whole[0] * pitch + turn * x).astype(np.float32)
     part_x = (right - whole[1] * pitch - turn * y).astype(np.float32)
     warped = moved[1:-1, 1:-1] + part_y * slope_y + part_x * slope_x
-    telling = telling[there][1:-1, 1:-1]
-    if telling.sum() < _FEWEST_SAMPLES**2:
+    told = telling[there][1:-1, 1:-1].ravel()
+    if _SAMPLED * np.count_nonzero(told[::_SAMPLED]) < _FEWEST_SAMPLES**2:
         return None
     columns = np.stack([warped, slope_y, slope_x, slope_y * x - slope_x * y]).reshape(4, -1)
-    return _weighted_sums(columns, s.ravel(), telling.ravel(), guess.gain)
+    return _weighted_sums(columns, s.ravel(), told.astype(np.float32), guess.gain)
 
 
 def _overlap(size: int, by: int) -> tuple[slice, slice]:
@@ -224,12 +226,11 @@ def _overlap(size: int, by: int) -> tuple[slice, slice]:
 def _weighted_sums(
     columns: Float32[np.ndarray, "4 n"],
     short: Float32[np.ndarray, " n"],
-    telling: Bool[np.ndarray, " n"],
+    weights: Float32[np.ndarray, " n"],
     gain: float | None,
 ) -> tuple[Float64[np.ndarray, "4 4"], Float64[np.ndarray, "4"]]:
-    weights = telling.astype(np.float32)
     if gain is not None:
-        weights *= _weights(short - np.float32(gain) * columns[0], columns[0], telling)
+        weights = weights * _weights(short - np.float32(gain) * columns[0], columns[0], weights)
     total = weights.sum()
     columns = columns - (columns @ weights / total)[:, None]
     short = short - short @ weights / total
@@ -238,17 +239,18 @@ def _weighted_sums(
 
 
 def _weights(
-    left: Float32[np.ndarray, " n"], long: Float32[np.ndarray, " n"], telling: Bool[np.ndarray, " n"]
+    left: Float32[np.ndarray, " n"], long: Float32[np.ndarray, " n"], told: Float32[np.ndarray, " n"]
 ) -> Float32[np.ndarray, " n"]:
     """Return weights from what the fit leaves: the noise grows with the light, and outliers count little."""
-    sample = left[telling][::_SAMPLED]
+    count = told.sum()
+    sample = left[::_SAMPLED][told[::_SAMPLED] > 0]
     middle = np.median(sample)
     squares = (left - middle) ** 2
     typical = np.median((sample - middle) ** 2) / np.float32(_MEDIAN_SQUARE)
-    capped = np.minimum(squares, np.float32(_OUTLIER_SE**2) * typical) * telling
-    light = (long - long[telling].mean()) * telling
+    capped = np.minimum(squares, np.float32(_OUTLIER_SE**2) * typical) * told
+    light = (long - long @ told / count) * told
     growth = np.maximum(capped @ light / (light @ light + _SMALLEST_VARIANCE), 0)
-    mean = capped.sum() / telling.sum()
+    mean = capped.sum() / count
     variance = np.maximum(mean + growth * light, mean / 4) + _SMALLEST_VARIANCE
     return np.asarray(1 / (variance + squares / _OUTLIER_SE**2))
 

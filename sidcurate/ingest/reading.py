@@ -22,7 +22,7 @@ from sidcurate.raws.sensor import Sensor
 from sidcurate.schemas import Capture
 
 # A row is read again when the reader has changed, even if its file has not.
-VERSION = 6
+VERSION = 7
 
 _HEADER_FACTS = sorted(set(metadata.Metadata.__dataclass_fields__) & set(Capture.model_fields) - {"exposure_time_s"})
 
